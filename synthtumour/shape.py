@@ -1,0 +1,249 @@
+"""Shape model: noisy ellipsoids, ellipsoids and cuboids, drawn as records and rasterised without a mesh.
+
+The model is resector's (Perez-Garcia et al., IJCARS 2021; MIT). Its noisy surface is star-shaped about
+the sphere's centre, so a voxel taken back to the unit sphere as q is inside when
+|q| <= 1 + noise(q / |q|), and no mesh has to be built.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage
+
+from synthtumour.presets import Preset
+from synthtumour.simplex import simplex_noise
+from synthtumour.volume import Grid, InputError, Volume
+
+Box = tuple[slice, slice, slice]
+SHAPES = ("noisy", "ellipsoid", "cuboid")
+
+
+@dataclass(frozen=True)
+class TumourShape:
+    """One drawn shape; everything that `rasterise` needs."""
+
+    kind: str  # one of SHAPES
+    volume_mm3: float  # of the ellipsoid, before noise and clipping
+    centre_ras_mm: tuple[float, float, float]
+    semi_axes_mm: tuple[float, float, float]
+    angles_deg: tuple[float, float, float]  # about R, A, S; a cuboid stays along the scan's axes
+    noise_offset: int
+    noise_scale: float
+    noise_smoothness: float
+    noise_octaves: int
+
+
+def draw_shape(
+    rng: np.random.Generator,
+    preset: Preset,
+    allowed: np.ndarray,
+    grid: Grid,
+    centre_ras_mm: tuple[float, float, float] | None = None,
+) -> TumourShape:
+    """Draw a shape whose centre is a voxel of `allowed` (bool [i, j, k]), unless the centre is given.
+
+    Source of the distributions: METHOD of Zhang et al. 2025, after resector's `RandomResection`.
+    """
+    if preset.volumes_mm3:
+        volume = float(rng.choice(preset.volumes_mm3))
+    else:
+        volume = float(rng.uniform(preset.min_volume_mm3, preset.max_volume_mm3))
+    radius = (3 * volume / (4 * math.pi)) ** (1 / 3)
+    ratio = float(rng.uniform(1, preset.max_axis_ratio))
+    angles = rng.uniform(0, 360, 3)
+    offset = int(rng.integers(1000))
+    centre = draw_centre(rng, allowed, grid) if centre_ras_mm is None else np.asarray(centre_ras_mm, float)
+    return TumourShape(
+        kind=preset.shape,
+        volume_mm3=volume,
+        centre_ras_mm=_triple(centre),
+        semi_axes_mm=(radius, ratio * radius, radius / ratio),
+        angles_deg=_triple(angles),
+        noise_offset=offset,
+        noise_scale=preset.noise_scale,
+        noise_smoothness=preset.noise_smoothness,
+        noise_octaves=preset.noise_octaves,
+    )
+
+
+def draw_centre(rng: np.random.Generator, allowed: np.ndarray, grid: Grid) -> np.ndarray:
+    """RAS mm (3,) of a voxel drawn uniformly from `allowed` (bool [i, j, k], not empty).
+
+    Points are thrown into the region's bounding box in the world until one lands in the region, rather
+    than counting voxels: thus a head stored on another grid gets its tumour in the same place.
+    """
+    low, high = _bounds_ras(allowed, grid)
+    points = low + rng.random((4096, 3)) * (high - low)
+    index = np.rint(grid.to_index(points)).astype(int)
+    inside = np.all((index >= 0) & (index < grid.shape), axis=1)
+    inside[inside] = allowed[tuple(index[inside].T)]
+    hits = np.flatnonzero(inside)
+    if len(hits):
+        return grid.to_ras(index[hits[0]])
+    voxels = np.argwhere(allowed)  # a few scattered voxels: hard to hit, quick to count
+    return grid.to_ras(voxels[rng.integers(len(voxels))])
+
+
+def rasterise(
+    shape: TumourShape, allowed: np.ndarray, grid: Grid, engine: str = "formula"
+) -> tuple[Box, np.ndarray] | None:
+    """The voxels inside `shape` and `allowed` (bool [i, j, k]): a box and a bool array on it; None if none.
+
+    A noisy shape keeps its largest connected part. `engine='resector'` renders through the real package.
+    """
+    if engine == "resector":
+        box, inside = _inside_by_resector(shape, grid)
+    elif shape.kind == "cuboid":
+        box, inside = _inside_cuboid(shape, grid)
+    else:
+        box, inside = _inside_ellipsoid(shape, grid)
+    inside &= allowed[box]
+    if shape.kind == "noisy":
+        inside = largest_component(inside)
+    return (box, inside) if inside.any() else None
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """The largest face-connected part of a bool array."""
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return labels == sizes.argmax()
+
+
+def box_around(low: np.ndarray, high: np.ndarray, grid: Grid) -> Box:
+    """Slices of the voxels between two continuous indices (3,), ends included, cut to the grid."""
+    start = np.clip(np.floor(low).astype(int), 0, grid.shape)
+    stop = np.clip(np.ceil(high).astype(int) + 1, start, grid.shape)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    return i, j, k
+
+
+def _inside_ellipsoid(shape: TumourShape, grid: Grid) -> tuple[Box, np.ndarray]:
+    to_world = rotation(shape.angles_deg) * np.array(shape.semi_axes_mm)
+    directions = _sphere_points()
+    noise = _noise(shape, directions)
+    surface = directions * (1 + noise[:, None])
+    shift = surface.mean(axis=0) if shape.kind == "noisy" else np.zeros(3)
+
+    # Voxel offsets from the centre in index space: exact whatever the rounding of the file's origin.
+    centre = grid.to_index(np.array(shape.centre_ras_mm))
+    to_index = np.linalg.inv(grid.affine[:3, :3]) @ to_world
+    reach = (surface - shift) @ to_index.T
+    margin = 1 + 0.02 * np.ptp(reach, axis=0)  # the sampled directions may miss the very tips
+    box = box_around(centre + reach.min(axis=0) - margin, centre + reach.max(axis=0) + margin, grid)
+    from_index = np.linalg.inv(to_index)
+    axes = [np.arange(s.start, s.stop) - c for s, c in zip(box, centre, strict=True)]
+    q = [
+        (from_index[n, 0] * axes[0])[:, None, None]
+        + (from_index[n, 1] * axes[1])[:, None]
+        + (from_index[n, 2] * axes[2] + shift[n])
+        for n in range(3)
+    ]
+    radius = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
+    if shape.kind == "ellipsoid":
+        return box, radius <= 1
+
+    # Only between the lowest and the highest point of the surface does the noise decide.
+    inside = radius <= max(1 + float(noise.min()) - 0.05, 1e-9)
+    near = ~inside & (radius <= 1 + float(noise.max()) + 0.05)
+    unit = np.stack([axis[near] for axis in q], axis=1) / radius[near][:, None]
+    inside[near] = radius[near] <= 1 + _noise(shape, unit)
+    return box, inside
+
+
+def _inside_cuboid(shape: TumourShape, grid: Grid) -> tuple[Box, np.ndarray]:
+    """As in resector: along the grid's axes, from whole voxels."""
+    centre = np.rint(grid.to_index(np.array(shape.centre_ras_mm)))
+    half = np.rint(np.array(shape.semi_axes_mm) / grid.spacing_mm)
+    box = box_around(centre - half, centre + half - 1, grid)
+    return box, np.ones([s.stop - s.start for s in box], bool)
+
+
+def _inside_by_resector(shape: TumourShape, grid: Grid) -> tuple[Box, np.ndarray]:
+    try:
+        import SimpleITK as sitk
+        from resector.image import get_cuboid_image
+        from resector.mesh import get_ellipsoid_poly_data, get_resection_poly_data, mesh_to_volume
+    except ImportError as error:
+        raise InputError(f"--shape-engine resector: {error}; pip install resector==0.2.10") from error
+    from scipy.spatial.transform import Rotation
+
+    # resector crops wrongly on oblique grids, so it works in the grid's own axes: the world, turned.
+    # Its bounding box is cut to the image, so the image gets room for the whole shape.
+    turn = grid.axes.T
+    angles = Rotation.from_matrix(turn @ rotation(shape.angles_deg)).as_euler("XYZ", degrees=True)
+    centre = (turn @ (np.array(shape.centre_ras_mm) - grid.affine[:3, 3])).tolist()
+    room = np.ceil(3 * max(shape.semi_axes_mm) / grid.spacing_mm).astype(int)
+    size = np.array(grid.shape) + 2 * room
+    reference = sitk.Image(size.tolist(), sitk.sitkUInt8)  # float fails in resector 0.2.10
+    reference.SetSpacing(grid.spacing_mm.tolist())
+    reference.SetOrigin((-room * grid.spacing_mm * [-1, -1, 1]).tolist())
+    reference.SetDirection([-1, 0, 0, 0, -1, 0, 0, 0, 1])
+    if shape.kind == "cuboid":
+        image = get_cuboid_image(shape.semi_axes_mm, reference, centre)
+    elif shape.kind == "ellipsoid":
+        image = mesh_to_volume(get_ellipsoid_poly_data(shape.semi_axes_mm, centre, angles), reference)
+    else:
+        mesh = get_resection_poly_data(
+            centre,
+            shape.semi_axes_mm,
+            angles,
+            noise_offset=shape.noise_offset,
+            octaves=shape.noise_octaves,
+            scale=shape.noise_scale,
+            smoothness=shape.noise_smoothness,
+        )
+        image = mesh_to_volume(mesh, reference)
+    whole = tuple(slice(r, r + s) for r, s in zip(room, grid.shape, strict=True))
+    inside = sitk.GetArrayFromImage(image).transpose(2, 1, 0)[whole] > 0
+    return (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2])), inside
+
+
+def rotation(angles_deg: tuple[float, float, float]) -> np.ndarray:
+    """Rx . Ry . Rz (3, 3), the order in which VTK's pre-multiplying transform composes them."""
+    (cx, sx), (cy, sy), (cz, sz) = (
+        (math.cos(math.radians(a)), math.sin(math.radians(a))) for a in angles_deg
+    )
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return about_x @ about_y @ about_z
+
+
+def _noise(shape: TumourShape, unit: np.ndarray) -> np.ndarray:
+    """How far the surface moves outwards at points (n, 3) of the unit sphere; 0 unless noisy."""
+    if shape.kind != "noisy":
+        return np.zeros(len(unit), np.float32)
+    points = (unit + shape.noise_offset) / shape.noise_smoothness
+    return np.float32(shape.noise_scale) * simplex_noise(points, shape.noise_octaves)
+
+
+@lru_cache(maxsize=1)
+def _sphere_points(count: int = 4000) -> np.ndarray:
+    """Points (count, 3) spread evenly over the unit sphere (Fibonacci lattice)."""
+    n = np.arange(count) + 0.5
+    z = 1 - 2 * n / count
+    turn = math.pi * (1 + math.sqrt(5)) * n
+    around = np.sqrt(1 - z * z)
+    return np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)
+
+
+def _bounds_ras(mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest RAS mm (3,) of the voxel centres of a mask."""
+    columns = np.argwhere(mask.any(axis=2))
+    lines = mask[tuple(columns.T)]
+    first, last = lines.argmax(axis=1), mask.shape[2] - 1 - lines[:, ::-1].argmax(axis=1)
+    ends = grid.to_ras(np.concatenate([np.column_stack([columns, end]) for end in (first, last)]))
+    return ends.min(axis=0), ends.max(axis=0)
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    a, b, c = (float(v) for v in values)
+    return a, b, c

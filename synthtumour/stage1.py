@@ -1,0 +1,409 @@
+"""Stage 1: one tumour-free scan and its brain mask become a synthetic image, its label and a record.
+
+Drawing is the only random step. What was drawn is a record of plain numbers, and `resynthesise` makes
+the identical case from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from synthtumour import __version__
+from synthtumour.blending import buffer_reach_mm, gaussian_in_box, grown
+from synthtumour.intensity import Hyperintensity, draw_hyperintensity, training_task, validation_task
+from synthtumour.presets import PRESETS, Preset
+from synthtumour.shape import Box, TumourShape, draw_shape, rasterise
+from synthtumour.volume import Grid, InputError, Volume, extension_of, read_volume
+
+_MAX_DRAWS = 100
+_RIM_MM = 5.0  # how far around a tumour its contrast is measured
+# A whole head is never this small, a brain never this large.
+_LARGEST_BRAIN_ML = 2300.0
+_LEAST_BACKGROUND = 0.15
+
+
+@dataclass(frozen=True)
+class Tumour:
+    """Everything drawn for one tumour."""
+
+    shape: TumourShape
+    core: TumourShape | None
+    intensity: Hyperintensity
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What turns drawn tumours into voxels, beside the tumours themselves."""
+
+    task: str  # 'train' or 'val'
+    buffer_sigma_mm: float
+    blur_sigma_mm: float
+    label_threshold: float
+    shape_engine: str = "formula"  # or 'resector'
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesis:
+    """A synthetic case: `image` and `label` (uint8 {0, 1}) on the scan's grid, and the JSON-able `record`."""
+
+    image: Volume
+    label: Volume
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Masks:
+    """One tumour's masks on the box `patch`; `soft` is the buffer layer, zero outside the brain."""
+
+    patch: Box
+    hard: np.ndarray
+    soft: np.ndarray
+    core: np.ndarray | None
+    soft_core: np.ndarray | None
+
+
+def synthesise(
+    scan: Volume,
+    brain_mask: Volume,
+    preset: Preset = PRESETS["paper"],
+    *,
+    seed: int,
+    task: str = "train",
+    case: str = "",
+    centre_ras_mm: tuple[float, float, float] | None = None,
+    shape_engine: str = "formula",
+) -> Synthesis:
+    """Put synthetic tumours into `scan`, inside `brain_mask`.
+
+    The same `seed` and `case` give the same tumours for either task. `centre_ras_mm` places the first
+    tumour. Raises InputError if the scan cannot be used or if nothing fits after many draws.
+    """
+    brain = _usable_brain(scan, brain_mask)
+    rendering = Rendering(
+        task, preset.buffer_sigma_mm, preset.blur_sigma_mm, preset.label_threshold, shape_engine
+    )
+    drawn = _draw_tumours(case_generator(seed, case), preset, brain, scan.grid, rendering, centre_ras_mm)
+    tumours, masks = zip(*drawn, strict=True)
+    header = {"synthtumour": __version__, "preset": preset.name, "case": case, "seed": seed}
+    return _render(scan, brain, tumours, masks, rendering, header)
+
+
+def resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
+    """The case that `record` describes, made again from the same scan and brain mask."""
+    try:
+        rendering = Rendering(**record["rendering"])
+        tumours = [
+            Tumour(_shape(t["shape"]), t["core"] and _shape(t["core"]), Hyperintensity(**t["intensity"]))
+            for t in record["tumours"]
+        ]
+        header = {key: record[key] for key in ("synthtumour", "preset", "case", "seed")}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"not a record of a synthetic case: {error!r} is missing or wrong") from error
+    brain = _usable_brain(scan, brain_mask)
+    masks = []
+    for tumour in tumours:
+        hit = rasterise(tumour.shape, brain, scan.grid, rendering.shape_engine)
+        if hit is None:
+            raise InputError("the record's tumour lies outside this brain; use the scan it was made from")
+        hard = _hard_masks(hit, brain, scan.grid, rendering)
+        masks.append(_with_core(hard, tumour.core, scan.grid, rendering))
+    return _render(scan, brain, tumours, masks, rendering, header)
+
+
+def case_generator(seed: int, case: str) -> np.random.Generator:
+    """The random stream of one case: it depends on seed and name, not on order, workers or other cases."""
+    digest = hashlib.sha256(case.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:16], "little")])
+
+
+# ---------------------------------------------------------------- brain masks
+
+
+def brain_mask_beside(scan_path: Path) -> Path | None:
+    """`<stem>_brainmask` beside the scan, as .nii.gz or with the scan's own extension; None if absent."""
+    extension = extension_of(scan_path)
+    stem = scan_path.name[: -len(extension)]
+    for candidate in (f"{stem}_brainmask.nii.gz", f"{stem}_brainmask{extension}"):
+        if (scan_path.parent / candidate).is_file():
+            return scan_path.parent / candidate
+    return None
+
+
+def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None) -> Volume:
+    """The brain mask (uint8 {0, 1}) read from `mask_path` or, without one, of a skull-stripped scan.
+
+    Raises InputError for a mask that is empty or on another grid, and for a scan with its skull.
+    """
+    if mask_path is None:
+        brain = _region_of_stripped_scan(scan)
+        if brain is None:
+            raise InputError(
+                f"{scan_path}: no brain mask beside it and not skull-stripped; make a mask with HD-BET or "
+                "SynthStrip and give it with --brain-mask"
+            )
+        return scan.with_array(brain)
+    mask = read_volume(mask_path)
+    if differences := mask.grid.differences(scan.grid):
+        raise InputError(
+            f"{mask_path}: on another grid than {scan_path}: {differences} (in RAS order); resample the mask "
+            "to the scan's grid"
+        )
+    brain = mask.array > 0
+    if not brain.any():
+        raise InputError(f"{mask_path}: the brain mask is empty; make another one (HD-BET, SynthStrip)")
+    if not np.array_equal(brain, mask.array):
+        warnings.warn(f"{mask_path}: values other than 0 and 1; all above 0 count as brain", stacklevel=2)
+    return scan.with_array(brain)
+
+
+def skull_stripped(scan: Volume, brain_mask: Volume) -> Volume:
+    """`scan` with zero outside the brain."""
+    return scan.with_array(np.where(brain_mask.array > 0, scan.array, scan.array.dtype.type(0)))
+
+
+def _region_of_stripped_scan(scan: Volume) -> np.ndarray | None:
+    """The solid region (bool) of voxels that are not exactly background; None if that is no brain."""
+    array = scan.array
+    corners = array[:: array.shape[0] - 1, :: array.shape[1] - 1, :: array.shape[2] - 1].ravel()
+    background = corners[0]
+    foreground = array != background
+    if np.any(corners != background) or foreground.mean() > 1 - _LEAST_BACKGROUND:
+        return None
+    # sitk's fill is many times faster than scipy's here
+    image = sitk.GetImageFromArray(foreground.astype(np.uint8))
+    largest = sitk.RelabelComponent(sitk.ConnectedComponent(image)) == 1
+    region = sitk.GetArrayFromImage(sitk.BinaryFillhole(largest)).astype(bool)
+    volume_ml = region.sum() * scan.grid.voxel_ml
+    return region if 0 < volume_ml <= _LARGEST_BRAIN_ML else None
+
+
+def _usable_brain(scan: Volume, brain_mask: Volume) -> np.ndarray:
+    brain = brain_mask.array > 0
+    if differences := brain_mask.grid.differences(scan.grid):
+        raise InputError(f"the brain mask is on another grid than the scan: {differences}")
+    if not brain.any():
+        raise InputError("the brain mask is empty")
+    if scan.array.dtype.kind == "f" and not np.isfinite(scan.array[brain]).all():
+        raise InputError("the scan has NaN or infinite voxels inside the brain; clean or convert it first")
+    return brain
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def _draw_tumours(
+    rng: np.random.Generator,
+    preset: Preset,
+    brain: np.ndarray,
+    grid: Grid,
+    rendering: Rendering,
+    centre_ras_mm: tuple[float, float, float] | None,
+) -> list[tuple[Tumour, _Masks]]:
+    if centre_ras_mm is not None and not _is_inside(brain, grid, centre_ras_mm):
+        raise InputError(f"centre {_mm(centre_ras_mm)}: outside the brain; choose a point inside it (RAS, mm)")
+    least, most = preset.num_tumours
+    wanted = int(rng.integers(least, most + 1))
+    drawn: list[tuple[Tumour, _Masks]] = []
+    taken = np.zeros(brain.shape, bool)
+    for number in range(wanted):
+        fitting = _draw_one(rng, preset, brain, grid, rendering, centre_ras_mm if number == 0 else None, taken)
+        if fitting is None:
+            break
+        drawn.append(fitting)
+        taken[fitting[1].patch] |= fitting[1].soft > 0
+    if len(drawn) < least:
+        brain_mm3 = brain.sum() * grid.voxel_ml * 1000
+        raise InputError(
+            f"only {len(drawn)} of {wanted} tumours fitted into a brain of {brain_mm3:.0f} mm^3 after "
+            f"{_MAX_DRAWS} draws; ask for fewer or other volumes"
+        )
+    return drawn
+
+
+def _draw_one(
+    rng: np.random.Generator,
+    preset: Preset,
+    brain: np.ndarray,
+    grid: Grid,
+    rendering: Rendering,
+    centre_ras_mm: tuple[float, float, float] | None,
+    taken: np.ndarray,
+) -> tuple[Tumour, _Masks] | None:
+    """A tumour apart from those `taken`; None if none of many draws fits."""
+    intensity = draw_hyperintensity(rng, preset)
+    brain_mm3 = brain.sum() * grid.voxel_ml * 1000
+    for _ in range(_MAX_DRAWS):
+        shape = draw_shape(rng, preset, brain, grid, centre_ras_mm)
+        if shape.volume_mm3 > brain_mm3:
+            continue
+        hit = rasterise(shape, brain, grid, rendering.shape_engine)
+        if hit is None:
+            continue
+        masks = _hard_masks(hit, brain, grid, rendering)
+        # One voxel more than the buffer layer, so that neighbours never merge into one component.
+        reach = ndimage.maximum_filter(masks.soft > 0, size=3)
+        if not (masks.soft > rendering.label_threshold).any() or (reach & taken[masks.patch]).any():
+            continue
+        core = None
+        if intensity.core_factor is not None:
+            core = _draw_core(rng, preset, masks, grid, rendering)
+            if core is None:
+                continue
+        return Tumour(shape, core, intensity), _with_core(masks, core, grid, rendering)
+    return None
+
+
+def _draw_core(
+    rng: np.random.Generator, preset: Preset, masks: _Masks, grid: Grid, rendering: Rendering
+) -> TumourShape | None:
+    """A core that meets the tumour, drawn by the same model with the tumour as the allowed region."""
+    inner = grid.cropped(masks.patch)
+    for _ in range(_MAX_DRAWS):
+        core = draw_shape(rng, preset, masks.hard, inner)
+        if rasterise(core, masks.hard, inner, rendering.shape_engine) is not None:
+            return core
+    return None
+
+
+def _is_inside(brain: np.ndarray, grid: Grid, ras_mm: tuple[float, float, float]) -> bool:
+    index = np.rint(grid.to_index(np.array(ras_mm))).astype(int)
+    return bool(np.all((index >= 0) & (index < brain.shape)) and brain[tuple(index)])
+
+
+def _mm(ras_mm: Any) -> str:
+    return "RAS (" + ", ".join(f"{x:.1f}" for x in ras_mm) + ") mm"
+
+
+def _shape(drawn: dict[str, Any]) -> TumourShape:
+    return TumourShape(**{key: tuple(v) if isinstance(v, list) else v for key, v in drawn.items()})
+
+
+# ---------------------------------------------------------------- rendering
+
+
+def _hard_masks(
+    hit: tuple[Box, np.ndarray], brain: np.ndarray, grid: Grid, rendering: Rendering
+) -> _Masks:
+    box, inside = hit
+    tight = tuple(
+        slice(s.start + int(n[0]), s.start + int(n[-1]) + 1)
+        for s, n in zip(box, (np.flatnonzero(inside.any(axis=a)) for a in ((1, 2), (0, 2), (0, 1))), strict=True)
+    )
+    patch = grown(tight, buffer_reach_mm(rendering.buffer_sigma_mm), grid)
+    hard = np.zeros([s.stop - s.start for s in patch], bool)
+    hard[_relative(tight, patch)] = inside[_relative(tight, box)]
+    soft = _softened(hard, grid, rendering) * brain[patch]
+    return _Masks(patch, hard, soft, None, None)
+
+
+def _with_core(masks: _Masks, core: TumourShape | None, grid: Grid, rendering: Rendering) -> _Masks:
+    if core is None:
+        return masks
+    inner = grid.cropped(masks.patch)
+    hit = rasterise(core, masks.hard, inner, rendering.shape_engine)
+    if hit is None:
+        raise InputError("the record's core lies outside its tumour; use the scan it was made from")
+    hard_core = np.zeros(masks.hard.shape, bool)
+    hard_core[hit[0]] = hit[1]
+    soft_core = np.minimum(_softened(hard_core, grid, rendering), masks.soft)
+    return _Masks(masks.patch, masks.hard, masks.soft, hard_core, soft_core)
+
+
+def _softened(hard: np.ndarray, grid: Grid, rendering: Rendering) -> np.ndarray:
+    whole = tuple(slice(0, n) for n in hard.shape)
+    return gaussian_in_box(hard.astype(np.float32), whole, rendering.buffer_sigma_mm, grid)
+
+
+def _render(
+    scan: Volume,
+    brain: np.ndarray,
+    tumours: Any,
+    masks: Any,
+    rendering: Rendering,
+    header: dict[str, Any],
+) -> Synthesis:
+    image = scan.array.copy(order="K")
+    label = np.zeros_like(brain, order="K")
+    for tumour, one in zip(tumours, masks, strict=True):
+        before = scan.array[one.patch].astype(np.result_type(scan.array.dtype, np.float32))
+        if rendering.task == "train":
+            blurred = gaussian_in_box(scan.array, one.patch, rendering.blur_sigma_mm, scan.grid)
+            after = training_task(before, blurred, one.soft, one.soft_core, tumour.intensity)
+            changed, inside = one.soft > 0, one.soft > rendering.label_threshold
+        else:
+            after = validation_task(before, one.hard, one.core, tumour.intensity)
+            changed, inside = one.hard, one.hard
+        image = _stored_where_it_fits(image, one.patch, changed, after)
+        label[one.patch] |= inside
+    result = scan.with_array(image)
+    record = {
+        **header,
+        "rendering": asdict(rendering),
+        "tumours": [asdict(tumour) for tumour in tumours],
+        "measured": measure(image, label, brain, scan.grid, rendering.buffer_sigma_mm),
+    }
+    return Synthesis(result, result.with_array(label), record)
+
+
+def _stored_where_it_fits(
+    image: np.ndarray, patch: Box, changed: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """`image` with `values` where `changed`, rounded for integers; floating point if they do not fit."""
+    new = values[changed]
+    if image.dtype.kind in "iu":
+        limits = np.iinfo(image.dtype)
+        new = np.rint(new)
+        if new.min() < limits.min or new.max() > limits.max:
+            image = image.astype(np.result_type(image.dtype, np.float32), order="K")
+    image[patch][changed] = new
+    return image
+
+
+def measure(
+    image: np.ndarray, label: np.ndarray, brain: np.ndarray, grid: Grid, buffer_sigma_mm: float
+) -> dict[str, Any]:
+    """Volume, centre and contrast of what `label` (bool) marks.
+
+    Contrast is the mean inside the label over the mean of the brain around it: from the end of the
+    buffer layer to 5 mm further.
+    """
+    reach = buffer_reach_mm(buffer_sigma_mm)
+    box = grown(bounding_box(label), reach + _RIM_MM, grid)
+    part, inside = image[box], label[box]
+    near, far = (_dilated(inside, margin, grid) for margin in (reach, reach + _RIM_MM))
+    rim = far & ~near & brain[box]
+    mean_inside = float(part[inside].mean(dtype=np.float64))
+    mean_rim = float(part[rim].mean(dtype=np.float64)) if rim.any() else None
+    centre = grid.to_ras(np.argwhere(inside).mean(axis=0) + [s.start for s in box])
+    return {
+        "volume_ml": round(int(inside.sum()) * grid.voxel_ml, 4),
+        "centre_ras_mm": [round(float(x), 3) for x in centre],
+        "mean_inside": mean_inside,
+        "mean_rim": mean_rim,
+        "contrast": mean_inside / mean_rim if mean_rim else None,
+    }
+
+
+def bounding_box(mask: np.ndarray) -> Box:
+    """Slices of the smallest box that holds all of a bool array, which must not be empty."""
+    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    i, j, k = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return i, j, k
+
+
+def _dilated(mask: np.ndarray, margin_mm: float, grid: Grid) -> np.ndarray:
+    size = 2 * np.rint(margin_mm / grid.spacing_mm).astype(int) + 1
+    return ndimage.maximum_filter(mask, size=tuple(size), mode="constant")
+
+
+def _relative(box: Box, outer: Box) -> Box:
+    i, j, k = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
+    return i, j, k

@@ -1,0 +1,307 @@
+"""Scans as arrays with a place in the world: reading, atomic writing, grids that must agree.
+
+One axis convention holds in the whole package. Arrays are indexed [i, j, k], the axes ordered and flipped
+so that they run closest to Right, Anterior, Superior ("canonical"), whatever the order in the file;
+world coordinates are RAS in mm. Files are read and written by SimpleITK in the order they came in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+EXTENSIONS = (".nii.gz", ".nii", ".mha", ".nrrd")
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+# What ITK may carry from one NIfTI header to the next; everything else follows from the new array.
+_KEPT_METADATA = ("qform_code_name", "sform_code_name", "descrip", "xyzt_units")
+# Byte ranges of a NIfTI-1 header: qfac and spacing; qform and sform with their codes.
+_NIFTI_GEOMETRY = (slice(76, 92), slice(252, 328))
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used: the message says what, which file, and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Canonical voxel grid: `shape` (i, j, k) and `affine` (4, 4) from voxel index to RAS mm."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Voxel size (3,) in mm."""
+        return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in ml."""
+        return float(np.prod(self.spacing_mm)) / 1000
+
+    @property
+    def axes(self) -> np.ndarray:
+        """Unit vectors (3, 3) of the grid's axes as columns, in RAS."""
+        return self.affine[:3, :3] / self.spacing_mm
+
+    def to_ras(self, index: np.ndarray) -> np.ndarray:
+        """RAS mm (..., 3) of voxel indices (..., 3)."""
+        return np.asarray(index) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_index(self, ras_mm: np.ndarray) -> np.ndarray:
+        """Continuous voxel indices (..., 3) of RAS mm, with the rounding noise of file headers removed.
+
+        Headers hold float32, so the same head stored in another order places its voxels some 1e-5 mm
+        apart; a thousandth of a voxel is what still means something.
+        """
+        inverse = np.linalg.inv(self.affine[:3, :3])
+        return np.round((np.asarray(ras_mm) - self.affine[:3, 3]) @ inverse.T, 3)
+
+    def cropped(self, box: tuple[slice, slice, slice]) -> Grid:
+        """The grid of the voxels in `box`."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_ras(np.array([s.start for s in box]))
+        i, j, k = (s.stop - s.start for s in box)
+        return Grid((i, j, k), affine)
+
+    def differences(self, other: Grid) -> str:
+        """What differs from `other` by more than a hundredth of a voxel, in words; '' if nothing does."""
+        said = []
+        if self.shape != other.shape:
+            said.append(f"size {_text(self.shape)} against {_text(other.shape)}")
+        tolerance = 0.01 * self.spacing_mm.min()
+        for name, mine, theirs, scale in (
+            ("spacing", self.spacing_mm, other.spacing_mm, max(self.shape)),
+            ("origin", self.affine[:3, 3], other.affine[:3, 3], 1),
+            ("axes", self.axes.ravel(), other.axes.ravel(), float(max(self.shape * self.spacing_mm))),
+        ):
+            if np.abs(mine - theirs).max() * scale > tolerance:
+                said.append(f"{name} {_text(mine)} against {_text(theirs)}")
+        return ", ".join(said)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """How a file keeps its voxels: what is needed to write a canonical array back in the same way."""
+
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+    axes: tuple[int, int, int]  # canonical axis n is file axis axes[n] ...
+    flipped: tuple[bool, bool, bool]  # ... run backwards where flipped[n]
+    metadata: dict[str, str] = field(default_factory=dict)
+    nifti_geometry: tuple[bytes, ...] = ()
+
+    def to_canonical(self, array: np.ndarray) -> np.ndarray:
+        return array.transpose(self.axes)[self._flips()]
+
+    def from_canonical(self, array: np.ndarray) -> np.ndarray:
+        return array[self._flips()].transpose(np.argsort(self.axes))
+
+    def _flips(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1) if f else slice(None) for f in self.flipped)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan or a mask: `array` [i, j, k] in canonical order on `grid`, and how its file stores it."""
+
+    array: np.ndarray
+    grid: Grid
+    _stored: _Stored
+
+    def with_array(self, array: np.ndarray) -> Volume:
+        """A volume on the same grid with another canonical `array`; bool becomes uint8."""
+        if array.shape != self.grid.shape:
+            raise ValueError(f"array of shape {array.shape} on a grid of shape {self.grid.shape}")
+        return replace(self, array=array.astype(np.uint8) if array.dtype == bool else array)
+
+    @classmethod
+    def from_image(cls, image: sitk.Image) -> Volume:
+        """Volume of a three-dimensional scalar SimpleITK image; its voxels are copied."""
+        spacing, size = np.array(image.GetSpacing()), np.array(image.GetSize())
+        direction = _LPS_TO_RAS @ np.array(image.GetDirection()).reshape(3, 3)
+        axes = _closest_axes(direction)
+        flipped = tuple(bool(direction[n, axis] < 0) for n, axis in enumerate(axes))
+        stored = _Stored(
+            image.GetSpacing(),
+            image.GetOrigin(),
+            image.GetDirection(),
+            axes,
+            flipped,
+            {key: image.GetMetaData(key) for key in _KEPT_METADATA if image.HasMetaDataKey(key)},
+        )
+        affine = np.eye(4)
+        affine[:3, :3] = direction * spacing
+        affine[:3, 3] = _LPS_TO_RAS @ np.array(image.GetOrigin())
+        first_voxel = np.zeros(3)
+        for axis, flip in zip(axes, flipped, strict=True):
+            first_voxel[axis] = size[axis] - 1 if flip else 0
+        affine[:3, 3] += affine[:3, :3] @ first_voxel
+        affine[:3, :3] = affine[:3, axes] * np.where(flipped, -1, 1)
+        array = stored.to_canonical(sitk.GetArrayFromImage(image).transpose(2, 1, 0))
+        return cls(array, Grid(array.shape, affine), stored)
+
+    def to_image(self) -> sitk.Image:
+        """SimpleITK image in the stored order, with the stored geometry."""
+        in_file_order = self._stored.from_canonical(self.array).transpose(2, 1, 0)
+        image = sitk.GetImageFromArray(np.ascontiguousarray(in_file_order))
+        image.SetSpacing(self._stored.spacing)
+        image.SetOrigin(self._stored.origin)
+        image.SetDirection(self._stored.direction)
+        for key, value in self._stored.metadata.items():
+            image.SetMetaData(key, value)
+        return image
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read a three-dimensional scalar image of any format SimpleITK knows.
+
+    Raises InputError for a file that is missing, damaged, not an image, or not three-dimensional.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with _silent_stderr():
+            image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = "not an image that SimpleITK can read, or damaged or cut short; copy or convert it again"
+        raise InputError(f"{path}: {reason}") from error
+    if image.GetDimension() != 3 or 1 in image.GetSize():
+        raise InputError(f"{path}: size {_text(image.GetSize())}; a single three-dimensional scan is needed")
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path}: has colour or vector voxels; a greyscale scan is needed")
+    geometry = _checked_nifti_geometry(path, image.GetNumberOfPixels() * image.GetSizeOfPixelComponent())
+    volume = Volume.from_image(image)
+    return replace(volume, _stored=replace(volume._stored, nifti_geometry=geometry))
+
+
+def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Raise InputError unless `path` can be written, has a known extension and is none of `inputs`."""
+    path = Path(path)
+    extension_of(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written; choose another output path")
+    for other in inputs:
+        if other is not None and path.exists() and Path(other).exists() and path.samefile(other):
+            raise InputError(f"{path}: output would overwrite the input {other}; choose another output path")
+
+
+def extension_of(path: str | os.PathLike[str]) -> str:
+    """The image extension of `path`, '.nii.gz' in one piece; InputError if it is none we write."""
+    name = Path(path).name
+    for extension in EXTENSIONS:
+        if name.lower().endswith(extension) and len(name) > len(extension):
+            return name[-len(extension) :]
+    raise InputError(f"{path}: unknown image extension; use one of {', '.join(EXTENSIONS)}")
+
+
+def write_volumes(volumes: dict[Path, Volume]) -> None:
+    """Write all `volumes` beside their paths first, then move all into place: none is ever half there."""
+    with staged_outputs(volumes) as partial:
+        for path, volume in volumes.items():
+            _write_image(volume, partial[path])
+
+
+@contextlib.contextmanager
+def staged_outputs(paths: Iterator[Path] | dict[Path, object] | list[Path]) -> Iterator[dict[Path, Path]]:
+    """Sibling temporary file for each of `paths`; moved into place on success, removed on any error.
+
+    The names are fixed, not random, so that what a killed run leaves behind is taken up by the next one.
+    """
+    partial = {Path(p): Path(p).with_name(f".partial-{Path(p).name}") for p in paths}
+    try:
+        yield partial
+        for path, temporary in partial.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in partial.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _write_image(volume: Volume, path: Path) -> None:
+    image, name = volume.to_image(), path.name.lower()
+    compress = not name.endswith(".nii")
+    source = volume._stored.nifti_geometry
+    if not source or not name.endswith((".nii", ".nii.gz")):
+        sitk.WriteImage(image, str(path), useCompression=compress)
+        return
+    if not _is_oblique(volume.grid):
+        sitk.WriteImage(image, str(path), useCompression=compress)
+        return
+    # NIfTI keeps oblique axes as float32 quaternions and ITK rounds them anew at each writing, so they
+    # drift by a bit in the last place. The source's own bytes go back in their place.
+    uncompressed = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".raw.nii")
+    try:
+        sitk.WriteImage(image, str(uncompressed))
+        content = bytearray(uncompressed.read_bytes())
+    finally:
+        uncompressed.unlink(missing_ok=True)
+    for where, original in zip(_NIFTI_GEOMETRY, source, strict=True):
+        content[where] = original
+    path.write_bytes(gzip.compress(content, compresslevel=4, mtime=0) if compress else content)
+
+
+def _checked_nifti_geometry(path: Path, voxel_bytes: int) -> tuple[bytes, ...]:
+    """The geometry bytes of a little-endian NIfTI-1 file; () for anything else.
+
+    ITK fills what is missing of a damaged NIfTI file with zeros and says nothing, so this reads it to its
+    end (gzip checks its sum on the way) and raises InputError if it holds less than `voxel_bytes` of voxels.
+    """
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        return ()
+    header, length = b"", 0
+    try:
+        with gzip.open(path) if name.endswith(".gz") else path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                header = header or chunk[:348]
+                length += len(chunk)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: damaged or cut short ({error}); copy it again") from error
+    if length < 348 + voxel_bytes:
+        raise InputError(f"{path}: cut short, {length} bytes of at least {348 + voxel_bytes}; copy it again")
+    is_nifti1 = header[:4] == (348).to_bytes(4, "little")
+    return tuple(header[where] for where in _NIFTI_GEOMETRY) if is_nifti1 else ()
+
+
+def _is_oblique(grid: Grid) -> bool:
+    return bool(np.abs(grid.axes - np.eye(3)).max() > 1e-12)
+
+
+def _closest_axes(direction: np.ndarray) -> tuple[int, int, int]:
+    """For each world axis R, A, S the file axis closest to it, each used once."""
+    remaining, axes = np.abs(direction), [0, 0, 0]
+    for _ in range(3):
+        world, axis = np.unravel_index(remaining.argmax(), (3, 3))
+        axes[world] = int(axis)
+        remaining[world, :] = remaining[:, axis] = -1
+    return axes[0], axes[1], axes[2]
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Hide what ITK's C libraries print themselves: the exception that follows is what the user needs."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _text(numbers: object) -> str:
+    return "(" + ", ".join(f"{float(n):g}" for n in np.asarray(numbers)) + ")"
