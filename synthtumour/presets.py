@@ -51,3 +51,30 @@ PRESETS = {
         label_threshold=0.1,
     ),
 }
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How Stage 2 places, carves and blends a real tumour; override with `dataclasses.replace`."""
+
+    align: str = "brain"  # 'brain', 'affine' or 'none'
+    scale_per_axis: bool = False
+    mirror_probability: float = 0.5
+    carve: str = "label"  # or 'distance'
+    blend: str = "buffer"  # or 'hard'
+    buffer_sigma_mm: float = 1.0
+    min_remaining: float = 0.7  # part of the tumour that must be left inside the recipient's brain
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """What a pseudo-label must satisfy to serve as a donor, and how it is cleaned."""
+
+    min_island_ml: float = 0.2
+    max_components: int = 3
+    max_hole_ml: float = 5.0
+    min_volume_ml: float = 1.0
+    max_brain_fraction: float = 0.35
+    max_outside_fraction: float = 0.2
+    min_contrast: float = 0.1
+    min_confidence: float | None = None

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from synthtumour.presets import Preset
 from synthtumour.simplex import simplex_noise
-from synthtumour.volume import Grid, InputError, Volume
+from synthtumour.volume import Grid, InputError
 
 Box = tuple[slice, slice, slice]
 SHAPES = ("noisy", "ellipsoid", "cuboid")
@@ -115,6 +115,13 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return labels == sizes.argmax()
+
+
+def bounding_box(mask: np.ndarray) -> Box:
+    """Slices of the smallest box that holds all of a bool array, which must not be empty."""
+    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    i, j, k = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return i, j, k
 
 
 def box_around(low: np.ndarray, high: np.ndarray, grid: Grid) -> Box:

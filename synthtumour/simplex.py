@@ -37,7 +37,10 @@ _CHUNK = 1 << 14  # points whose temporaries stay in the processor's cache
 
 
 def simplex_noise(points: np.ndarray, octaves: int = 1) -> np.ndarray:
-    """Fractal simplex noise, float32 (n,), at `points` (n, 3): each octave twice the frequency, half the height."""
+    """Fractal simplex noise, float32 (n,), at `points` (n, 3).
+
+    Each octave has twice the frequency and half the height of the one before.
+    """
     points = np.ascontiguousarray(np.asarray(points, dtype=np.float32).T)
     out = np.empty(points.shape[1], dtype=np.float32)
     for start in range(0, len(out), _CHUNK):

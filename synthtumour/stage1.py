@@ -20,8 +20,8 @@ from synthtumour import __version__
 from synthtumour.blending import buffer_reach_mm, gaussian_in_box, grown
 from synthtumour.intensity import Hyperintensity, draw_hyperintensity, training_task, validation_task
 from synthtumour.presets import PRESETS, Preset
-from synthtumour.shape import Box, TumourShape, draw_shape, rasterise
-from synthtumour.volume import Grid, InputError, Volume, extension_of, read_volume
+from synthtumour.shape import Box, TumourShape, bounding_box, draw_shape, rasterise
+from synthtumour.volume import Grid, InputError, Volume, read_volume
 
 _MAX_DRAWS = 100
 _RIM_MM = 5.0  # how far around a tumour its contrast is measured
@@ -129,9 +129,10 @@ def case_generator(seed: int, case: str) -> np.random.Generator:
 
 def brain_mask_beside(scan_path: Path) -> Path | None:
     """`<stem>_brainmask` beside the scan, as .nii.gz or with the scan's own extension; None if absent."""
-    extension = extension_of(scan_path)
-    stem = scan_path.name[: -len(extension)]
-    for candidate in (f"{stem}_brainmask.nii.gz", f"{stem}_brainmask{extension}"):
+    name = scan_path.name
+    extension = ".nii.gz" if name.lower().endswith(".nii.gz") else scan_path.suffix
+    stem = name[: len(name) - len(extension)]
+    for candidate in dict.fromkeys((f"{stem}_brainmask.nii.gz", f"{stem}_brainmask{extension}")):
         if (scan_path.parent / candidate).is_file():
             return scan_path.parent / candidate
     return None
@@ -208,13 +209,17 @@ def _draw_tumours(
     centre_ras_mm: tuple[float, float, float] | None,
 ) -> list[tuple[Tumour, _Masks]]:
     if centre_ras_mm is not None and not _is_inside(brain, grid, centre_ras_mm):
-        raise InputError(f"centre {_mm(centre_ras_mm)}: outside the brain; choose a point inside it (RAS, mm)")
+        raise InputError(
+            f"centre {_mm(centre_ras_mm)}: outside the brain; choose a point inside it (RAS, mm)"
+        )
     least, most = preset.num_tumours
     wanted = int(rng.integers(least, most + 1))
     drawn: list[tuple[Tumour, _Masks]] = []
     taken = np.zeros(brain.shape, bool)
     for number in range(wanted):
-        fitting = _draw_one(rng, preset, brain, grid, rendering, centre_ras_mm if number == 0 else None, taken)
+        fitting = _draw_one(
+            rng, preset, brain, grid, rendering, centre_ras_mm if number == 0 else None, taken
+        )
         if fitting is None:
             break
         drawn.append(fitting)
@@ -283,23 +288,22 @@ def _mm(ras_mm: Any) -> str:
 
 
 def _shape(drawn: dict[str, Any]) -> TumourShape:
-    return TumourShape(**{key: tuple(v) if isinstance(v, list) else v for key, v in drawn.items()})
+    """A shape from its JSON form, in which tuples have become lists."""
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in drawn.items()}
+    return TumourShape(**fields)
 
 
 # ---------------------------------------------------------------- rendering
 
 
-def _hard_masks(
-    hit: tuple[Box, np.ndarray], brain: np.ndarray, grid: Grid, rendering: Rendering
-) -> _Masks:
+def _hard_masks(hit: tuple[Box, np.ndarray], brain: np.ndarray, grid: Grid, rendering: Rendering) -> _Masks:
     box, inside = hit
-    tight = tuple(
-        slice(s.start + int(n[0]), s.start + int(n[-1]) + 1)
-        for s, n in zip(box, (np.flatnonzero(inside.any(axis=a)) for a in ((1, 2), (0, 2), (0, 1))), strict=True)
-    )
+    within = bounding_box(inside)
+    i, j, k = (slice(w.start + b.start, w.stop + b.start) for w, b in zip(within, box, strict=True))
+    tight = (i, j, k)
     patch = grown(tight, buffer_reach_mm(rendering.buffer_sigma_mm), grid)
     hard = np.zeros([s.stop - s.start for s in patch], bool)
-    hard[_relative(tight, patch)] = inside[_relative(tight, box)]
+    hard[_relative(tight, patch)] = inside[within]
     soft = _softened(hard, grid, rendering) * brain[patch]
     return _Masks(patch, hard, soft, None, None)
 
@@ -318,7 +322,8 @@ def _with_core(masks: _Masks, core: TumourShape | None, grid: Grid, rendering: R
 
 
 def _softened(hard: np.ndarray, grid: Grid, rendering: Rendering) -> np.ndarray:
-    whole = tuple(slice(0, n) for n in hard.shape)
+    i, j, k = hard.shape
+    whole = (slice(0, i), slice(0, j), slice(0, k))
     return gaussian_in_box(hard.astype(np.float32), whole, rendering.buffer_sigma_mm, grid)
 
 
@@ -390,13 +395,6 @@ def measure(
         "mean_rim": mean_rim,
         "contrast": mean_inside / mean_rim if mean_rim else None,
     }
-
-
-def bounding_box(mask: np.ndarray) -> Box:
-    """Slices of the smallest box that holds all of a bool array, which must not be empty."""
-    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    i, j, k = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
-    return i, j, k
 
 
 def _dilated(mask: np.ndarray, margin_mm: float, grid: Grid) -> np.ndarray:

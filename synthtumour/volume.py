@@ -11,7 +11,7 @@ import contextlib
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -130,7 +130,8 @@ class Volume:
         spacing, size = np.array(image.GetSpacing()), np.array(image.GetSize())
         direction = _LPS_TO_RAS @ np.array(image.GetDirection()).reshape(3, 3)
         axes = _closest_axes(direction)
-        flipped = tuple(bool(direction[n, axis] < 0) for n, axis in enumerate(axes))
+        right, anterior, superior = (bool(direction[n, axis] < 0) for n, axis in enumerate(axes))
+        flipped = (right, anterior, superior)
         stored = _Stored(
             image.GetSpacing(),
             image.GetOrigin(),
@@ -185,16 +186,14 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     return replace(volume, _stored=replace(volume._stored, nifti_geometry=geometry))
 
 
-def check_output(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
-    """Raise InputError unless `path` can be written, has a known extension and is none of `inputs`."""
-    path = Path(path)
-    extension_of(path)
+def check_output(path: Path, *inputs: Path | None) -> None:
+    """Raise InputError unless `path` can be written and is none of `inputs`."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: cannot be written; choose another output path")
     for other in inputs:
-        if other is not None and path.exists() and Path(other).exists() and path.samefile(other):
+        if other is not None and path.exists() and other.exists() and path.samefile(other):
             raise InputError(f"{path}: output would overwrite the input {other}; choose another output path")
 
 
@@ -211,34 +210,38 @@ def write_volumes(volumes: dict[Path, Volume]) -> None:
     """Write all `volumes` beside their paths first, then move all into place: none is ever half there."""
     with staged_outputs(volumes) as partial:
         for path, volume in volumes.items():
-            _write_image(volume, partial[path])
+            write_in_place(volume, partial[path])
 
 
 @contextlib.contextmanager
-def staged_outputs(paths: Iterator[Path] | dict[Path, object] | list[Path]) -> Iterator[dict[Path, Path]]:
+def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
     """Sibling temporary file for each of `paths`; moved into place on success, removed on any error.
 
     The names are fixed, not random, so that what a killed run leaves behind is taken up by the next one.
+    Raises InputError if the disk refuses.
     """
-    partial = {Path(p): Path(p).with_name(f".partial-{Path(p).name}") for p in paths}
+    partial = {path: path.with_name(f".partial-{path.name}") for path in paths}
     try:
         yield partial
         for path, temporary in partial.items():
             os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError when it cannot write
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"cannot write {', '.join(map(str, partial))}: {reason}") from error
     finally:
         for temporary in partial.values():
             temporary.unlink(missing_ok=True)
 
 
-def _write_image(volume: Volume, path: Path) -> None:
+def write_in_place(volume: Volume, path: Path) -> None:
+    """Write `volume` to `path` as it is; for whoever stages the file (`staged_outputs`)."""
+    extension_of(path)
     image, name = volume.to_image(), path.name.lower()
     compress = not name.endswith(".nii")
     source = volume._stored.nifti_geometry
-    if not source or not name.endswith((".nii", ".nii.gz")):
-        sitk.WriteImage(image, str(path), useCompression=compress)
-        return
-    if not _is_oblique(volume.grid):
-        sitk.WriteImage(image, str(path), useCompression=compress)
+    if not source or not name.endswith((".nii", ".nii.gz")) or not _is_oblique(volume.grid):
+        with _silent_stderr():  # ITK remarks on metadata that other formats do not keep
+            sitk.WriteImage(image, str(path), useCompression=compress)
         return
     # NIfTI keeps oblique axes as float32 quaternions and ITK rounds them anew at each writing, so they
     # drift by a bit in the last place. The source's own bytes go back in their place.

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""Put synthetic tumours into one tumour-free brain FLAIR scan and write the image and its label."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from synthtumour import __version__
+from synthtumour.arguments import add_generation_options, preset_from, run, seed
+
+EXAMPLES = """\
+examples:
+  python resect_multi_tumor.py DemoData/sim-01/flair.nii.gz test_img.nii.gz test_lab.nii.gz
+  python resect_multi_tumor.py flair.nii.gz img.nii.gz lab.nii.gz --seed 7 --preview img.png --record img.json
+  python resect_multi_tumor.py flair.nii.gz img.nii.gz lab.nii.gz --num-tumours 1 3 --min-volume 2000
+  python resect_multi_tumor.py flair.nii.gz again.nii.gz lab.nii.gz --from-record img.json
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="resect_multi_tumor.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scan", type=Path, help="tumour-free scan (.nii, .nii.gz, .mha, .nrrd)")
+    parser.add_argument("output_image", type=Path, help="synthetic image to write")
+    parser.add_argument("output_label", type=Path, help="label to write (uint8, 1 = tumour)")
+    parser.add_argument(
+        "--brain-mask",
+        type=Path,
+        metavar="PATH",
+        help="brain mask on the scan's grid (default: <stem>_brainmask.nii.gz beside the scan; a scan "
+        "that is already skull-stripped needs none)",
+    )
+    parser.add_argument(
+        "--seed", "-s", type=seed, help="same seed, same tumours (default: a fresh one, printed)"
+    )
+    parser.add_argument(
+        "--task",
+        choices=("train", "val"),
+        default="train",
+        help="intensity rule of the training task or of the validation task (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--center-ras",
+        "-r",
+        type=float,
+        nargs=3,
+        metavar=("R", "A", "S"),
+        help="centre of the (first) tumour in RAS mm (default: drawn from the brain)",
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="JSON", help="write every drawn and measured number here"
+    )
+    parser.add_argument(
+        "--from-record",
+        type=Path,
+        metavar="FILE",
+        help="make the case of a --record JSON again, or with --case one of a Stage 1 manifest.csv",
+    )
+    parser.add_argument("--case", help="which case of the manifest.csv given to --from-record")
+    parser.add_argument(
+        "--preview", type=Path, metavar="PNG", help="write a picture: three planes, before and after"
+    )
+    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+    add_generation_options(parser)
+    return parser
+
+
+def resect(args: argparse.Namespace) -> int:
+    from synthtumour.preview import write_preview
+    from synthtumour.stage1 import (
+        brain_mask_beside,
+        prepare_brain,
+        resynthesise,
+        skull_stripped,
+        synthesise,
+    )
+    from synthtumour.volume import (
+        InputError,
+        check_output,
+        extension_of,
+        read_volume,
+        staged_outputs,
+        write_in_place,
+    )
+
+    preset = preset_from(args)
+    mask_path = args.brain_mask or brain_mask_beside(args.scan)
+    extension_of(args.output_image), extension_of(args.output_label)
+    if args.preview and args.preview.suffix.lower() != ".png":
+        raise InputError(f"{args.preview}: the preview is a PNG; name it so")
+    outputs = [p for p in (args.output_image, args.output_label, args.record, args.preview) if p]
+    for path in outputs:
+        check_output(path, args.scan, mask_path, args.volumes_path, args.from_record)
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise InputError(f"{args.output_label}: two outputs have the same path; give each its own")
+    record = read_record(args.from_record, args.case) if args.from_record else None
+
+    scan = read_volume(args.scan)
+    brain = prepare_brain(scan, args.scan, mask_path)
+    stripped = record.get("skull_strip", False) if record else args.skull_strip
+    original = skull_stripped(scan, brain) if stripped else scan
+    try:
+        if record:
+            made = resynthesise(original, brain, record)
+        else:
+            made = synthesise(
+                original,
+                brain,
+                preset,
+                seed=secrets.randbits(32) if args.seed is None else args.seed,
+                task=args.task,
+                centre_ras_mm=args.center_ras,
+                shape_engine=args.shape_engine,
+            )
+    except InputError as error:
+        raise InputError(f"{args.scan}: {error}") from error
+    made.record["skull_strip"] = stripped
+
+    with staged_outputs(outputs) as partial:
+        write_in_place(made.image, partial[args.output_image])
+        write_in_place(made.label, partial[args.output_label])
+        if args.record:
+            partial[args.record].write_text(json.dumps(made.record, indent=1) + "\n", encoding="utf-8")
+        if args.preview:
+            write_preview(
+                partial[args.preview],
+                original.array,
+                made.image.array,
+                made.label.array,
+                brain.array,
+                scan.grid,
+            )
+    print(summary(made.record))
+    return 0
+
+
+def read_record(path: Path, case: str | None) -> dict[str, Any]:
+    """The record in a JSON file, or in the row `case` of a Stage 1 manifest.csv."""
+    from synthtumour.volume import InputError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give the file that --record wrote") from error
+    if path.suffix.lower() == ".csv":
+        rows = {row.get("case"): row for row in csv.DictReader(text.splitlines())}
+        if case not in rows:
+            raise InputError(f"{path}: no case {case!r}; name one of its rows with --case")
+        text = rows[case].get("record") or ""
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not a record ({error}); give the file that --record wrote") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: not a record; give the file that --record wrote")
+    return record
+
+
+def summary(record: dict[str, Any]) -> str:
+    """One line: how many tumours, their volume, place and brightness, and how to make them again."""
+    measured, tumours = record["measured"], record["tumours"]
+    what = "1 tumour" if len(tumours) == 1 else f"{len(tumours)} tumours"
+    places = "; ".join("({:.1f}, {:.1f}, {:.1f})".format(*t["shape"]["centre_ras_mm"]) for t in tumours)
+    factors = ", ".join(f"{t['intensity']['factor']:.2f}" for t in tumours)
+    contrast = f", {measured['contrast']:.2f} x its rim" if measured["contrast"] else ""
+    return (
+        f"{what}: {measured['volume_ml']:.1f} ml, centre RAS {places} mm, intensity factor {factors}"
+        f"{contrast} (preset {record['preset']}, task {record['rendering']['task']}, seed {record['seed']})"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(resect, build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""What the command-line scripts share: the options a tumour is generated from, and how errors are told.
+
+Imports nothing heavy, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from synthtumour.presets import PRESETS, Preset
+
+_SHAPES = ("noisy", "ellipsoid", "cuboid")
+
+
+def add_generation_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say what tumours to draw and how to render them; each overrides the preset."""
+    group = parser.add_argument_group("tumours", "whatever a preset fixes can be overridden")
+    group.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        default="paper",
+        help="named parameter set (default: %(default)s)",
+    )
+    group.add_argument(
+        "--min-volume", "-miv", type=float, metavar="MM3", help="smallest volume before noise and clipping"
+    )
+    group.add_argument(
+        "--max-volume", "-mav", type=float, metavar="MM3", help="largest volume before noise and clipping"
+    )
+    group.add_argument(
+        "--volumes-path",
+        "-p",
+        type=Path,
+        metavar="CSV",
+        help="draw volumes from the column 'Volume' (mm^3) of this file instead",
+    )
+    group.add_argument("--shape", choices=_SHAPES, help="shape model")
+    group.add_argument(
+        "--num-tumours",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="how many tumours that do not merge: one number, or the least and the most",
+    )
+    group.add_argument(
+        "--core-probability", type=float, metavar="P", help="how often a tumour has a core, 0 to 1"
+    )
+    group.add_argument(
+        "--intensity-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="brightness of a tumour as a multiple of the scan's",
+    )
+    group.add_argument(
+        "--buffer-sigma", type=float, metavar="MM", help="Gaussian sigma of the buffer layer round a tumour"
+    )
+    group.add_argument(
+        "--shape-engine",
+        choices=("formula", "resector"),
+        default="formula",
+        help="'resector' renders shapes through the real package resector (slow; must be installed)",
+    )
+    group.add_argument("--skull-strip", action="store_true", help="set everything outside the brain to zero")
+
+
+def preset_from(args: argparse.Namespace) -> Preset:
+    """The chosen preset with the options of `add_generation_options` over it.
+
+    Raises InputError for values that contradict each other or make no sense.
+    """
+    preset = PRESETS[args.preset]
+    changes: dict[str, object] = {}
+    for option, field in (
+        ("min_volume", "min_volume_mm3"),
+        ("max_volume", "max_volume_mm3"),
+        ("shape", "shape"),
+        ("core_probability", "core_probability"),
+        ("buffer_sigma", "buffer_sigma_mm"),
+    ):
+        if getattr(args, option) is not None:
+            changes[field] = getattr(args, option)
+    if args.intensity_range is not None:
+        changes["intensity_range"] = tuple(args.intensity_range)
+    if args.num_tumours is not None:
+        _require(len(args.num_tumours) <= 2, "--num-tumours takes one number, or the least and the most")
+        changes["num_tumours"] = (args.num_tumours[0], args.num_tumours[-1])
+    if args.volumes_path is not None:
+        _require(
+            args.min_volume is None and args.max_volume is None,
+            "--volumes-path replaces --min-volume and --max-volume; give either",
+        )
+        changes["volumes_mm3"] = _read_volumes(args.volumes_path)
+    preset = replace(preset, **changes)  # type: ignore[arg-type]
+
+    low, high = preset.min_volume_mm3, preset.max_volume_mm3
+    _require(0 < low < float("inf"), f"--min-volume {low:g}: must be above 0 mm^3")
+    _require(0 < high < float("inf"), f"--max-volume {high:g}: must be above 0 mm^3")
+    _require(
+        low <= high, f"--min-volume {low:g} is above --max-volume {high:g} (the default where not given)"
+    )
+    low, high = preset.intensity_range
+    _require(0 <= low <= high < float("inf"), f"--intensity-range {low:g} {high:g}: needs 0 <= LOW <= HIGH")
+    fewest, most = preset.num_tumours
+    _require(1 <= fewest <= most, f"--num-tumours {fewest} {most}: needs 1 <= least <= most")
+    _require(
+        0 <= preset.core_probability <= 1, f"--core-probability {preset.core_probability:g}: needs 0 to 1"
+    )
+    sigma = preset.buffer_sigma_mm
+    _require(0 <= sigma <= 20, f"--buffer-sigma {sigma:g}: needs 0 to 20 mm")
+    return preset
+
+
+def seed(text: str) -> int:
+    """argparse type of --seed: a whole number from 0 up."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
+    return number
+
+
+def run(
+    main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: list[str] | None
+) -> int:
+    """Parse `argv` and call `main`; problems become one line on stderr and an exit code.
+
+    2: unusable input; 130: Ctrl-C; 143: terminated. Either way `main` can tidy up behind itself.
+    """
+    args = parser.parse_args(argv)
+    from synthtumour.volume import InputError
+
+    def tell(kind: str, message: object) -> None:
+        print(f"{parser.prog}: {kind}: {message}", file=sys.stderr)
+
+    def warn(message: Warning | str, *_: object, **__: object) -> None:
+        tell("warning", message)
+
+    def terminate(*_: object) -> None:
+        raise SystemExit(143)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = warn  # type: ignore[assignment]
+        warnings.simplefilter("always", UserWarning)
+        previous = signal.signal(signal.SIGTERM, terminate)
+        try:
+            return main(args)
+        except InputError as error:
+            tell("error", error)
+            return 2
+        except KeyboardInterrupt:
+            tell("stopped", "interrupted; whole files only are left")
+            return 130
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _read_volumes(path: Path) -> tuple[float, ...]:
+    """The positive numbers in column 'Volume' of a CSV, in mm^3."""
+    from synthtumour.volume import InputError
+
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "Volume" not in (reader.fieldnames or []):
+                raise InputError(f"{path}: no column 'Volume'; name the column of volumes in mm^3 so")
+            volumes = tuple(float(row["Volume"]) for row in reader)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: column 'Volume' holds something other than numbers ({error})") from error
+    _require(len(volumes) > 0, f"{path}: column 'Volume' is empty")
+    _require(all(0 < v < float("inf") for v in volumes), f"{path}: volumes must be above 0 mm^3")
+    return volumes
+
+
+def _require(condition: bool, message: str) -> None:
+    from synthtumour.volume import InputError
+
+    if not condition:
+        raise InputError(message)
