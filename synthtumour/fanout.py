@@ -1,0 +1,637 @@
+"""Runs a function over cases on an Executor: progress, resume, failures, interruption.
+
+Cases that need the same source (a scan) form a `Group`: the source is loaded once and every case is made from
+it. Workers write the images and return a small entry a case; only the parent writes in the run's folder:
+
+- `run.json`: what the run was asked to do (program, version, preset, options) and with which packages;
+- `journal.jsonl`: one line whenever cases are started, made or failed. It is only ever appended to, so it is
+  what a run that was interrupted, or killed, is resumed from;
+- `manifest.csv`: one row a case in the order asked for, written when the run ends or is interrupted.
+
+A case is done when its files are as long as they were made and have the same CRC, and its parameters are the
+ones asked for. Files that the journal does not know are never replaced or removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from importlib import metadata
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+from synthtumour.volume import InputError, staged_outputs
+
+RUN_FILE, JOURNAL_FILE, MANIFEST_FILE = "run.json", "journal.jsonl", "manifest.csv"
+PACKAGES = ("numpy", "scipy", "SimpleITK", "pandas", "tqdm")
+# Started anew, a worker costs 0.3 s of imports; the fork server pays it once for all of them and, unlike a
+# plain fork, is safe beside the threads of ITK and of the executor.
+_PRELOAD = ("numpy", "scipy.ndimage", "SimpleITK", "synthtumour.volume")
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_ONE_ITK_THREAD = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
+_POLL_S = 0.2
+_GRACE_S = 5.0  # an interrupted run waits this long for the cases in hand, then ends the workers
+
+
+@dataclass(frozen=True)
+class Case:
+    """One unit of work: its unique `name`, the files it makes, and all that their bytes follow from."""
+
+    name: str
+    outputs: tuple[Path, ...]
+    parameters: Mapping[str, object]  # JSON-able; a case made with others is made again
+    columns: Mapping[str, object] = field(default_factory=dict)  # what the manifest says of it beforehand
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases made from one `source`, which is loaded once for all of them."""
+
+    source: object  # picklable and small: paths, not arrays
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every case of a run, in the order asked for."""
+
+    rows: list[dict[str, object]]  # one a case: name, status, reason, columns, what `make` returned, seconds
+    made: int
+    kept: int
+    failed: list[tuple[str, str]]  # name and reason
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every case is there, 1 when any failed, 130 when the run was interrupted."""
+        return 130 if self.interrupted else int(bool(self.failed))
+
+
+def run(
+    groups: Sequence[Group],
+    load: Callable[..., object],
+    make: Callable[..., Mapping[str, object]],
+    folder: Path,
+    *,
+    settings: Mapping[str, object],
+    workers: int | None = None,
+    executor: Executor | None = None,
+    overwrite: bool = False,
+    reserved: Iterable[Path] = (),
+    preload: Sequence[str] = (),
+) -> Report:
+    """Make every case that is not done: `make(load(group.source), case)` on a pool of processes.
+
+    `make` writes the case's outputs (whole or not at all: volume.write_volumes) and returns what the manifest
+    shall say of it, JSON-able. `load` and `make` are module-level functions, `preload` names their modules.
+    `settings` goes into run.json and has to equal that of an earlier run in `folder`. `reserved` are files
+    that the caller writes afterwards: they must not be there already unless an earlier run is in `folder`.
+    An `executor` of one's own (a Dask client's, say) takes the place of the pool; `workers` is then the
+    number of tasks it can run at once.
+
+    Raises InputError, before anything is made, for a folder that holds something else, or another run's
+    cases unless `overwrite`; `overwrite` makes all cases again and removes those no longer asked for.
+    """
+    workers = workers or usable_cores()
+    plan = {case.name: case for group in groups for case in group.cases}
+    if len(plan) != sum(len(group.cases) for group in groups):
+        raise ValueError("two cases have the same name")
+    with _Journal(folder) as journal:
+        notes = _admit(journal, plan, settings, list(reserved), overwrite)
+        kept = set() if overwrite else {name for name, case in plan.items() if journal.is_done(case)}
+        journal.write_settings(settings)
+        todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
+        tasks = _tasks([group for group in todo if group.cases], workers)
+        interrupted = False
+        if tasks:
+            interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
+        rows = [journal.row(case) for case in plan.values()]
+        if tasks or not (folder / MANIFEST_FILE).exists():
+            _write_manifest(rows, folder / MANIFEST_FILE)
+    failed = [(str(row["case"]), str(row["reason"])) for row in rows if row["status"] == "failed"]
+    made = sum(row["status"] == "made" for row in rows) - len(kept)
+    return Report(rows, made, len(kept), failed, interrupted, tuple(notes))
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write `content` as JSON, whole or not at all."""
+    with staged_outputs([path]) as partial:
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        partial[path].write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def file_state(path: Path) -> list[int]:
+    """Length and time of change of an input, for `Case.parameters`: another file there is another case."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def usable_cores(membership: Path = Path("/proc/self/cgroup"), control: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores this process may use: its CPU affinity, less where a cgroup (v1 or v2) holds it to fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError):
+        for line in membership.read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            root = control / controllers if controllers else control
+            # Inside a container the group's path may be the host's, which is not there: its parents are.
+            for place in (root / group.lstrip("/"), *(root / group.lstrip("/")).parents):
+                cores = min(cores, _quota(place))
+                if place == root:
+                    break
+    return cores
+
+
+def _quota(group: Path) -> int:
+    """Whole cores a cgroup directory grants, at least 1; a very large number if it does not limit them."""
+    with contextlib.suppress(OSError, ValueError):
+        if (group / "cpu.max").is_file():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text()
+            period = (group / "cpu.cfs_period_us").read_text()
+        if quota != "max" and int(quota) > 0:
+            return max(1, int(quota) // int(period))
+    return sys.maxsize
+
+
+# --- what is there already ---
+
+
+class _Journal:
+    """The run's folder, locked: what the journal says was made in it, and the files that say so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / JOURNAL_FILE
+        self.settings: dict[str, Any] | None = None
+        self.entries: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> _Journal:
+        try:
+            missing = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._created = missing
+            self._file = self.path.open("a+", encoding="utf-8")
+        except OSError as error:
+            reason = f"cannot be written ({error.strerror}); choose another output folder"
+            raise InputError(f"{self.folder}: {reason}") from error
+        try:
+            _lock(self._file.fileno(), self.folder)
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if (
+            self.settings is None and self.path.stat().st_size == 0
+        ):  # refused: nothing of ours stays in a folder that is not ours
+            self.path.unlink()
+            for created in self._created:
+                with contextlib.suppress(OSError):
+                    created.rmdir()
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        text = self._file.read()
+        if text and not text.endswith("\n"):  # the run was killed while it wrote this line
+            self._file.write("\n")
+            self._file.flush()
+        for line in text.splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                entry = json.loads(line)
+                for name in entry.get("started", ()):
+                    self.entries[name] = {"status": "started", "outputs": entry["started"][name]}
+                if "case" in entry:
+                    self.entries[entry["case"]] = entry
+                if "removed" in entry:
+                    self.entries.pop(entry["removed"], None)
+        run_file = self.folder / RUN_FILE
+        if run_file.exists():
+            try:
+                self.settings = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
+            except ValueError as error:
+                raise InputError(f"{run_file}: not written by this program; choose another folder") from error
+
+    def write_settings(self, settings: Mapping[str, object]) -> None:
+        packages = {name: metadata.version(name) for name in PACKAGES}
+        self.settings = {**_as_json(settings), "packages": {"python": sys.version.split()[0], **packages}}
+        write_json(self.settings, self.folder / RUN_FILE)
+
+    def start(self, cases: Iterable[Case]) -> None:
+        """Say, before a worker is told, that the files of `cases` are this run's."""
+        started = {case.name: dict.fromkeys(map(self._relative, case.outputs)) for case in cases}
+        self._append({"started": started})
+        self.entries.update({name: {"status": "started", "outputs": o} for name, o in started.items()})
+
+    def finish(self, case: Case, entry: dict[str, Any]) -> None:
+        outputs = entry.pop("outputs", None) or [None] * len(case.outputs)
+        if entry["status"] == "failed":  # what an earlier run made for it is not what is asked for now
+            for output in case.outputs:
+                output.unlink(missing_ok=True)
+        states = dict(zip(map(self._relative, case.outputs), outputs, strict=True))
+        line = {"case": case.name, "digest": _digest(case.parameters), "outputs": states, **entry}
+        self._append(line)
+        self.entries[case.name] = json.loads(json.dumps(line))
+
+    def remove(self, name: str) -> list[str]:
+        """Remove the files of a case that is no longer asked for; return those that were changed and stay."""
+        changed = []
+        for relative, state in self.entries[name]["outputs"].items():
+            path = self.folder / relative
+            if path.exists() and state is not None and not _is_whole(path, state):
+                changed.append(relative)
+            else:
+                path.unlink(missing_ok=True)
+        self._append({"removed": name})
+        del self.entries[name]
+        return changed
+
+    def is_done(self, case: Case) -> bool:
+        entry = self.entries.get(case.name, {})
+        if entry.get("status") != "made" or entry["digest"] != _digest(case.parameters):
+            return False
+        states = [entry["outputs"].get(self._relative(output)) for output in case.outputs]
+        return all(state and _is_whole(o, state) for o, state in zip(case.outputs, states, strict=True))
+
+    def row(self, case: Case) -> dict[str, object]:
+        entry = self.entries.get(case.name, {})
+        status = entry.get("status", "started")
+        known = {"case": case.name, "status": status if status in ("made", "failed") else "not made"}
+        known["reason"] = entry.get("reason", "")
+        rest = {"warnings": "; ".join(entry.get("warnings", ())), "seconds": entry.get("seconds", "")}
+        return {**known, **case.columns, **entry.get("made", {}), **rest}
+
+    def _relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.folder)).as_posix()
+
+    def _append(self, line: object) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+
+def _admit(
+    journal: _Journal,
+    plan: Mapping[str, Case],
+    settings: Mapping[str, object],
+    reserved: list[Path],
+    overwrite: bool,
+) -> list[str]:
+    """Refuse a folder that is not this run's (InputError), or clear what it no longer asks for; notes."""
+    folder = journal.folder
+    if journal.settings is None and not journal.entries:
+        for path in (folder / MANIFEST_FILE, *reserved):
+            if path.exists():
+                raise InputError(f"{path}: exists and is not of this program; choose another output folder")
+    owned = {output for entry in journal.entries.values() for output in entry["outputs"]}
+    for case in plan.values():
+        for output in case.outputs:
+            if output.exists() and journal._relative(output) not in owned:
+                raise InputError(f"{output}: exists and was not made by this run; move it or choose another")
+    if journal.settings is not None and not overwrite:
+        asked = _flat(_as_json(settings))
+        there = _flat({k: v for k, v in journal.settings.items() if k != "packages"})
+        differences = [
+            f"{key} was {there.get(key, 'not set')}, now {asked.get(key, 'not set')}"
+            for key in sorted({*asked, *there})
+            if asked.get(key) != there.get(key)
+        ]
+        if differences:
+            raise InputError(
+                f"{folder}: made with other options ({'; '.join(differences)}); use those, another output "
+                "folder, or --overwrite"
+            )
+    surplus = [name for name in journal.entries if name not in plan]
+    if surplus and not overwrite:
+        raise InputError(
+            f"{folder}: holds {len(surplus)} case(s) of an earlier run that the input no longer asks for "
+            f"({', '.join(surplus[:3])}{', ...' if len(surplus) > 3 else ''}); use another output folder, or "
+            "--overwrite to remove them"
+        )
+    changed = [relative for name in surplus for relative in journal.remove(name)]
+    for entry in list(journal.entries.values()):  # what a killed run has left half written
+        if entry["status"] == "started":
+            for relative in entry["outputs"]:
+                _remove_partial(folder / relative)
+    return [f"{relative}: changed since an earlier run made it, left as it is" for relative in changed]
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not a Unix: two runs in one folder are then up to the user
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{folder}: another run is writing here; wait for it to end") from error
+    except OSError:  # a file system without locks
+        return
+
+
+def _as_json(content: Mapping[str, object]) -> dict[str, object]:
+    return json.loads(json.dumps(content))
+
+
+def _digest(parameters: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
+
+
+def _flat(nested: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _output_state(path: Path) -> list[int]:
+    """Length, CRC-32 and time of change of a file just made."""
+    status = path.stat()
+    return [status.st_size, zlib.crc32(path.read_bytes()), status.st_mtime_ns]
+
+
+def _is_whole(path: Path, state: list[int]) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if status.st_size != state[0]:
+        return False
+    return status.st_mtime_ns == state[2] or zlib.crc32(path.read_bytes()) == state[1]
+
+
+def _remove_partial(output: Path) -> None:
+    """Remove what a killed writer of `output` may have left beside it (volume.staged_outputs' names)."""
+    stem = output.name.removesuffix(".gz").removesuffix(".nii")
+    for name in (output.name, f"{stem}.raw.nii"):
+        output.with_name(f".partial-{name}").unlink(missing_ok=True)
+
+
+def _write_manifest(rows: list[dict[str, object]], path: Path) -> None:
+    import pandas as pd  # type: ignore[import-untyped]
+
+    last = ("warnings", "seconds")
+    columns = dict.fromkeys(key for row in rows for key in row if key not in last)
+    # dtype=object keeps whole numbers whole in a column where a failed case has none.
+    table = pd.DataFrame(rows, columns=[*columns, *last], dtype=object)
+    with staged_outputs([path]) as partial:
+        table.to_csv(partial[path], index=False, errors="surrogateescape")
+
+
+# --- the work ---
+
+
+def _tasks(groups: list[Group], workers: int) -> deque[Group]:
+    """One task a group; where there are fewer than workers, each is split so that all are busy."""
+    parts = math.ceil(workers / max(len(groups), 1))
+    tasks: deque[Group] = deque()
+    for group in groups:
+        size = math.ceil(len(group.cases) / parts)
+        for first in range(0, len(group.cases), size):
+            tasks.append(Group(group.source, group.cases[first : first + size]))
+    return tasks
+
+
+def _work_through(
+    tasks: deque[Group],
+    load: Callable[..., object],
+    make: Callable[..., Mapping[str, object]],
+    journal: _Journal,
+    workers: int,
+    executor: Executor | None,
+    kept: int,
+    preload: Sequence[str],
+) -> bool:
+    """Make the cases of `tasks`, at most two tasks a worker handed out at a time; True if interrupted."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    total = sum(len(task.cases) for task in tasks)
+    running: dict[Future[list[dict[str, Any]]], Group] = {}
+    suspects: deque[Group] = deque()
+    with (
+        _Interruption() as interruption,
+        contextlib.closing(_Workers(min(workers, len(tasks)), executor, preload)) as pool,
+        tqdm(total=total + kept, initial=kept, unit="case", file=sys.stderr) as progress,
+    ):
+
+        def note(task: Group, entries: list[dict[str, Any]]) -> None:
+            for case, entry in zip(task.cases, entries, strict=False):  # an interrupted task returns fewer
+                journal.finish(case, entry)
+                progress.update()
+
+        def hand_out(task: Group) -> Future[list[dict[str, Any]]]:
+            journal.start(task.cases)
+            future = pool.submit(load, make, task)
+            running[future] = task
+            return future
+
+        # When a worker dies (out of memory, a crash in a library) the pool breaks and takes down all that is
+        # running. Each of those cases is tried again, alone, so that only the guilty one fails.
+        alone: Future[list[dict[str, Any]]] | None = None
+        broken = False
+        while (tasks or suspects or running) and not interruption.asked:
+            if broken and not running:
+                pool.restart()
+                broken = False
+            if suspects and not running:
+                alone = hand_out(suspects.popleft())
+            while tasks and not (suspects or alone or broken) and len(running) < 2 * workers:
+                hand_out(tasks.popleft())
+            finished, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for future in finished:
+                task = running.pop(future)
+                try:
+                    note(task, future.result())
+                except BrokenExecutor as error:
+                    broken = executor is None
+                    if future is alone or executor is not None:
+                        reason = f"its worker process died, out of memory perhaps ({error})"
+                        note(task, [{"status": "failed", "reason": reason} for _ in task.cases])
+                    else:
+                        suspects.extend(Group(task.source, (case,)) for case in task.cases)
+                if future is alone:
+                    alone = None
+        if interruption.asked:
+            progress.set_description("stopping")
+            pool.stop()
+            waiting = [future for future in running if not future.cancel()]
+            for future in wait(waiting, timeout=_GRACE_S).done:
+                with contextlib.suppress(BrokenExecutor):
+                    note(running[future], future.result())
+            pool.kill()
+    if interruption.asked:
+        for task in running.values():
+            for case in task.cases:
+                for output in case.outputs:
+                    _remove_partial(output)
+    return interruption.asked
+
+
+class _Interruption:
+    """While it lasts, Ctrl-C and SIGTERM set `asked` instead of tearing the run apart."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> _Interruption:
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+class _Workers:
+    """A pool of processes that stops when asked and ends with its parent; or an executor of the caller's."""
+
+    def __init__(self, count: int, executor: Executor | None, preload: Sequence[str]) -> None:
+        self._count, self._given = count, executor
+        self._environment = {name: os.environ.get(name) for name in (*_ONE_THREAD, _ONE_ITK_THREAD)}
+        if executor is not None:
+            self._executor = executor
+            return
+        os.environ.update(dict.fromkeys(self._environment, "1"))  # libraries read these when they are loaded
+        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
+        if forks:
+            self._context.set_forkserver_preload([*_PRELOAD, *preload])
+        self.restart()
+
+    def restart(self) -> None:
+        self._stop = self._context.Event()
+        reader, self._alive = self._context.Pipe(duplex=False)
+        self._executor = ProcessPoolExecutor(
+            self._count, self._context, initializer=_begin_worker, initargs=(reader, self._stop)
+        )
+
+    def submit(
+        self, load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: Group
+    ) -> Future[list[dict[str, Any]]]:
+        try:
+            return self._executor.submit(_make_cases, load, make, task)
+        except BrokenExecutor as error:
+            future: Future[list[dict[str, Any]]] = Future()
+            future.set_exception(error)
+            return future
+
+    def stop(self) -> None:
+        """Ask the workers to return after the case in hand."""
+        if self._given is None:
+            self._stop.set()
+
+    def kill(self) -> None:
+        """End the workers at once."""
+        if self._given is None:
+            self._alive.close()
+
+    def close(self) -> None:
+        if self._given is None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            for name, value in self._environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+# --- in a worker ---
+
+_stop: Event | None = None
+
+
+def _begin_worker(alive: Connection, stop: Event) -> None:
+    global _stop
+    _stop = stop
+    # Ctrl-C reaches the whole process group: the parent decides, so that files are left whole.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+
+
+def _end_with_parent(alive: Connection) -> None:
+    """Block until the parent closes its end of the pipe, as it also does by being killed; then end."""
+    with contextlib.suppress(EOFError, OSError):
+        alive.recv()
+    os._exit(1)
+
+
+def _make_cases(
+    load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: Group
+) -> list[dict[str, Any]]:
+    """One entry a case of `task`, in order; fewer when told to stop. Runs in a worker."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    entries: list[dict[str, Any]] = []
+    loaded: object = None
+    for case in task.cases:
+        if _stop is not None and _stop.is_set():
+            break
+        begin = time.perf_counter()
+        entry: dict[str, Any] = {}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                if case is task.cases[0]:
+                    loaded = _load(load, task.source)
+                if isinstance(loaded, _Failure):
+                    raise loaded.error
+                made = json.loads(json.dumps(make(loaded, case)))  # here, where it can fail
+                states = [_output_state(output) for output in case.outputs]
+                entry = {"status": "made", "made": made, "outputs": states}
+            except Exception as error:  # whatever is wrong with one case, the others go on
+                entry = {"status": "failed", "reason": _reason(error)}
+        said = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
+        entries.append({**entry, "warnings": said, "seconds": round(time.perf_counter() - begin, 3)})
+    return entries
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+
+
+def _load(load: Callable[..., object], source: object) -> object:
+    try:
+        return load(source)
+    except Exception as error:  # fails every case of the group, each with this reason
+        return _Failure(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} (at {Path(where.filename).name}:{where.lineno})"
