@@ -76,7 +76,7 @@ def draw_centre(rng: np.random.Generator, allowed: np.ndarray, grid: Grid) -> np
     Points are thrown into the region's bounding box in the world until one lands in the region, rather
     than counting voxels: thus a head stored on another grid gets its tumour in the same place.
     """
-    low, high = _bounds_ras(allowed, grid)
+    low, high = bounds_ras(allowed, grid)
     points = low + rng.random((4096, 3)) * (high - low)
     index = np.rint(grid.to_index(points)).astype(int)
     inside = np.all((index >= 0) & (index < grid.shape), axis=1)
@@ -242,7 +242,7 @@ def _sphere_points(count: int = 4000) -> np.ndarray:
     return np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)
 
 
-def _bounds_ras(mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def bounds_ras(mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest RAS mm (3,) of the voxel centres of a mask."""
     columns = np.argwhere(mask.any(axis=2))
     lines = mask[tuple(columns.T)]

@@ -346,7 +346,7 @@ def _render(
         else:
             after = validation_task(before, one.hard, one.core, tumour.intensity)
             changed, inside = one.hard, one.hard
-        image = _stored_where_it_fits(image, one.patch, changed, after)
+        image = stored_where_it_fits(image, one.patch, changed, after)
         label[one.patch] |= inside
     result = scan.with_array(image)
     record = {
@@ -358,7 +358,7 @@ def _render(
     return Synthesis(result, result.with_array(label), record)
 
 
-def _stored_where_it_fits(
+def stored_where_it_fits(
     image: np.ndarray, patch: Box, changed: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
     """`image` with `values` where `changed`, rounded for integers; floating point if they do not fit."""
