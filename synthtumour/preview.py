@@ -24,11 +24,11 @@ def write_preview(
     """Three planes through the largest tumour: `before` above, `after` with the outline of `label` below.
 
     All arrays are canonical [i, j, k] on `grid`. Both rows share one window: that of the brain before, and
-    up to twice as high for a tumour that is brighter.
+    up to three times as high for a tumour that is brighter.
     """
     low, high = np.percentile(before[brain > 0], (0.5, 99.5))
     brightest = np.percentile(after[label > 0], 99) if label.any() else high
-    high = max(min(brightest, low + 2 * (high - low)), high, low + 1e-6)
+    high = max(min(brightest, low + 3 * (high - low)), high, low + 1e-6)
     marked = largest_component(label > 0)
     centre = np.rint(np.argwhere(marked if marked.any() else brain > 0).mean(axis=0)).astype(int)
     box = grown(bounding_box(brain > 0), _MARGIN_MM, grid)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _KEPT_METADATA = ("qform_code_name", "sform_code_name", "descrip", "xyzt_units")
 # Byte ranges of a NIfTI-1 header: qfac and spacing; qform and sform with their codes.
 _NIFTI_GEOMETRY = (slice(76, 92), slice(252, 328))
+# By header size (NIfTI-1, NIfTI-2): where the voxel type and the offset of the voxels are kept, and how.
+_NIFTI_TYPE_AND_OFFSET = {348: (70, 108, "f"), 540: (12, 168, "q")}
 
 
 class InputError(ValueError):
@@ -181,8 +184,12 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         raise InputError(f"{path}: size {_text(image.GetSize())}; a single three-dimensional scan is needed")
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{path}: has colour or vector voxels; a greyscale scan is needed")
-    geometry = _checked_nifti_geometry(path, image.GetNumberOfPixels() * image.GetSizeOfPixelComponent())
-    volume = Volume.from_image(image)
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return Volume.from_image(image)
+    content = _whole_nifti(path, image)
+    volume = Volume.from_image(_with_lost_values(image, content))
+    is_nifti1 = content[:4] == (348).to_bytes(4, "little")
+    geometry = tuple(bytes(content[where]) for where in _NIFTI_GEOMETRY) if is_nifti1 else ()
     return replace(volume, _stored=replace(volume._stored, nifti_geometry=geometry))
 
 
@@ -256,27 +263,45 @@ def write_in_place(volume: Volume, path: Path) -> None:
     path.write_bytes(gzip.compress(content, compresslevel=4, mtime=0) if compress else content)
 
 
-def _checked_nifti_geometry(path: Path, voxel_bytes: int) -> tuple[bytes, ...]:
-    """The geometry bytes of a little-endian NIfTI-1 file; () for anything else.
+def _whole_nifti(path: Path, image: sitk.Image) -> bytes:
+    """The uncompressed bytes of a NIfTI file from which ITK has read `image`.
 
-    ITK fills what is missing of a damaged NIfTI file with zeros and says nothing, so this reads it to its
-    end (gzip checks its sum on the way) and raises InputError if it holds less than `voxel_bytes` of voxels.
+    ITK fills what is missing of a damaged file with zeros and says nothing, so this reads it to its end
+    (gzip checks its sum on the way) and raises InputError if it is too short.
     """
-    name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
-        return ()
-    header, length = b"", 0
+    expected = 348 + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     try:
-        with gzip.open(path) if name.endswith(".gz") else path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                header = header or chunk[:348]
-                length += len(chunk)
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: damaged or cut short ({error}); copy it again") from error
-    if length < 348 + voxel_bytes:
-        raise InputError(f"{path}: cut short, {length} bytes of at least {348 + voxel_bytes}; copy it again")
-    is_nifti1 = header[:4] == (348).to_bytes(4, "little")
-    return tuple(header[where] for where in _NIFTI_GEOMETRY) if is_nifti1 else ()
+    if len(content) < expected:
+        raise InputError(f"{path}: cut short, {len(content)} bytes of at least {expected}; copy it again")
+    return content
+
+
+def _with_lost_values(image: sitk.Image, content: bytes) -> sitk.Image:
+    """`image` with the NaN and infinite voxels that ITK has turned into zeros on reading NIfTI."""
+    for order in "<>":
+        size_of_header = struct.unpack_from(order + "i", content)[0]
+        if size_of_header in _NIFTI_TYPE_AND_OFFSET:
+            break
+    else:
+        return image
+    type_at, offset_at, offset_type = _NIFTI_TYPE_AND_OFFSET[size_of_header]
+    voxel_type = {16: "f4", 64: "f8"}.get(struct.unpack_from(order + "h", content, type_at)[0])
+    if voxel_type is None:
+        return image
+    offset = int(struct.unpack_from(order + offset_type, content, offset_at)[0])
+    stored = np.frombuffer(content, order + voxel_type, image.GetNumberOfPixels(), offset)
+    lost = ~np.isfinite(stored)
+    if not lost.any():
+        return image
+    array = sitk.GetArrayFromImage(image)
+    array.reshape(-1)[lost] = stored[lost]
+    restored = sitk.GetImageFromArray(array)
+    restored.CopyInformation(image)
+    return restored
 
 
 def _is_oblique(grid: Grid) -> bool:

@@ -48,7 +48,7 @@ def head_image(
 
 @pytest.fixture
 def make_head(tmp_path: Path) -> MakeHead:
-    """make_head('subject', orientation='RAS', ...) writes flair.nii.gz and its mask, returns the scan's path."""
+    """make_head('subject', orientation='RAS', ...) writes flair.nii.gz and its mask: the scan's path."""
 
     def make(
         name: str = "subject",
