@@ -118,6 +118,8 @@ def run(
         notes = _admit(journal, plan, settings, list(reserved), overwrite)
         kept = set() if overwrite else {name for name, case in plan.items() if journal.is_done(case)}
         journal.write_settings(settings)
+        for output_folder in {output.parent for case in plan.values() for output in case.outputs}:
+            output_folder.mkdir(parents=True, exist_ok=True)
         todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
         tasks = _tasks([group for group in todo if group.cases], workers)
         interrupted = False

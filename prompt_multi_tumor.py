@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+"""Put synthetic tumours into a folder of tumour-free brain FLAIR scans: a Stage 1 dataset for nnU-Net."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthtumour import __version__
+from synthtumour.arguments import add_generation_options, preset_from, run, seed
+
+if TYPE_CHECKING:
+    from synthtumour.fanout import Case, Group, Report
+    from synthtumour.nnunet import Dataset
+    from synthtumour.presets import Preset
+    from synthtumour.subjects import Found, Scan
+    from synthtumour.volume import Volume
+
+EXAMPLES = """\
+examples:
+  python prompt_multi_tumor.py
+  python prompt_multi_tumor.py --input SUBJECTS --output nnUNet_raw/Dataset101_SynthTumour --variants 8
+  python prompt_multi_tumor.py --input BIDS --output nnUNet_raw/Dataset102_Small --max-volume 20000 \\
+      --min-volume 500 --num-tumours 1 3 --tumour-free-fraction 0.2
+
+A run that was interrupted is carried on by the same command; a finished one is left as it is.
+"""
+PROGRAM = "prompt_multi_tumor.py"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--input",
+        "-i",
+        type=Path,
+        default=Path(__file__).resolve().parent / "DemoData",
+        metavar="FOLDER",
+        help="subject folders, a BIDS dataset, or nnU-Net cases CASE_0000.nii.gz (default: DemoData)",
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        default=Path("nnUNet_DataFramework/Task100_OASIS-PLBTS"),
+        metavar="FOLDER",
+        help="dataset to write: TaskNNN_Name for nnU-Net v1, DatasetNNN_Name for v2 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-name",
+        metavar="NAME",
+        help="scan in a subject's folder (default: flair.nii.gz); elsewhere what follows sub-*_ or CASE_ "
+        "(default: FLAIR.nii.gz, 0000.nii.gz)",
+    )
+    parser.add_argument(
+        "--mask-name",
+        metavar="NAME",
+        help="brain mask, named as --image-name is (default: <stem>_brainmask.nii.gz beside the scan)",
+    )
+    parser.add_argument(
+        "--subjects",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="only these; the split stays that of the whole folder (for a leading dash: --subjects=-NAME)",
+    )
+    parser.add_argument(
+        "--variants", type=int, default=1, metavar="N", help="synthetic cases a scan (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.5,
+        metavar="F",
+        help="part of the subjects that goes to the validation task (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tumour-free-fraction",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="part of the training scans that is added untouched, with an empty label (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", "-s", type=seed, default=0, help="same seed, same dataset (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", "-w", type=int, metavar="N", help="worker processes (default: the usable cores)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
+    )
+    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+    add_generation_options(parser)
+    return parser
+
+
+def prompt(args: argparse.Namespace) -> int:
+    from synthtumour import fanout
+    from synthtumour.nnunet import dataset_at
+    from synthtumour.subjects import find_scans
+
+    check(args)
+    preset = preset_from(args)
+    dataset = dataset_at(args.output)
+    found = find_scans(args.input, args.image_name, args.mask_name)
+    groups = plan(args, preset, found, dataset)
+    report = fanout.run(
+        groups,
+        load_scan,
+        make_case,
+        dataset.folder,
+        settings=settings(args, preset),
+        workers=args.workers,
+        overwrite=args.overwrite,
+        reserved=dataset.files,
+        preload=("synthtumour.stage1",),
+    )
+    finish(report, found, dataset, args)
+    return report.exit_code
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise InputError for option values that make no sense."""
+    from synthtumour.volume import InputError
+
+    if args.variants < 1:
+        raise InputError(f"--variants {args.variants}: needs 1 or more")
+    if args.workers is not None and args.workers < 1:
+        raise InputError(f"--workers {args.workers}: needs 1 or more")
+    if not 0 <= args.val_fraction < 1:
+        raise InputError(f"--val-fraction {args.val_fraction:g}: needs 0 or more, and less than 1")
+    if not 0 <= args.tumour_free_fraction <= 1:
+        raise InputError(f"--tumour-free-fraction {args.tumour_free_fraction:g}: needs 0 to 1")
+    for folder in (args.output, args.output / "imagesTr", args.output / "labelsTr"):
+        if folder.resolve() == args.input.resolve():
+            raise InputError(f"{args.input}: is also where the output would go; choose another --output")
+
+
+def settings(args: argparse.Namespace, preset: Preset) -> dict[str, object]:
+    """What makes a run this run and not another: all options but how fast it goes and where it writes."""
+    return {
+        "program": PROGRAM,
+        "version": __version__,
+        "options": {
+            "input": str(args.input.resolve()),
+            "image-name": args.image_name,
+            "mask-name": args.mask_name,
+            "subjects": args.subjects and sorted(args.subjects),
+            "variants": args.variants,
+            "val-fraction": args.val_fraction,
+            "tumour-free-fraction": args.tumour_free_fraction,
+            "seed": args.seed,
+            "shape-engine": args.shape_engine,
+            "skull-strip": args.skull_strip,
+        },
+        "preset": asdict(preset),
+    }
+
+
+# ---------------------------------------------------------------- which cases
+
+
+@dataclass(frozen=True)
+class Source:
+    """A scan as a worker needs it."""
+
+    shown: str  # the path in messages and in the manifest, relative to the input
+    scan: Scan
+    skull_strip: bool
+
+
+def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Dataset) -> list[Group]:
+    """A group of cases for every scan, sides and tumour-free scans chosen over the whole input."""
+    from synthtumour.fanout import Group
+    from synthtumour.nnunet import safe_name, tumour_free, validation_subjects
+    from synthtumour.volume import InputError
+
+    subjects = {scan.subject for scan in found.scans}
+    if unknown := sorted(set(args.subjects or ()) - subjects):
+        raise InputError(f"--subjects {unknown[0]}: no such subject in {args.input}")
+    held_out = validation_subjects(subjects, args.val_fraction, args.seed)
+    training = [scan.name for scan in found.scans if scan.subject not in held_out]
+    untouched = tumour_free(training, args.tumour_free_fraction, args.seed)
+    groups: list[Group] = []
+    names: dict[str, str] = {}
+    for scan in found.scans:
+        name = safe_name(scan.name)
+        if name in names:
+            raise InputError(f"{args.input}: {scan.name!r} and {names[name]!r} get the same case name {name}")
+        names[name] = scan.name
+        if args.subjects and scan.subject not in args.subjects:
+            continue
+        source = Source(scan.image.relative_to(args.input).as_posix(), scan, args.skull_strip)
+        task = "val" if scan.subject in held_out else "train"
+        cases = [describe(args, preset, dataset, source, name, task, v) for v in range(args.variants)]
+        if scan.name in untouched:
+            cases.append(describe(args, preset, dataset, source, name, task, None))
+        groups.append(Group(source, tuple(cases)))
+    return groups
+
+
+def describe(
+    args: argparse.Namespace,
+    preset: Preset,
+    dataset: Dataset,
+    source: Source,
+    name: str,
+    task: str,
+    variant: int | None,
+) -> Case:
+    """One case of the scan `name`; `variant` None is the untouched scan.
+
+    The tumours are drawn for scan and variant, not for the side of the split.
+    """
+    from synthtumour.fanout import Case, file_state
+    from synthtumour.nnunet import VAL_SUFFIX
+
+    scan = source.scan
+    drawn_for = name
+    if variant is None:
+        drawn_for += "_free"
+    elif args.variants > 1:
+        drawn_for += f"_v{variant:0{max(2, len(str(args.variants - 1)))}d}"
+    case = drawn_for + (VAL_SUFFIX if task == "val" else "")
+    parameters = {
+        "kind": "synthetic" if variant is not None else "tumour-free",
+        "drawn_for": drawn_for,
+        "seed": args.seed,
+        "task": task,
+        "preset": asdict(preset),
+        "shape_engine": args.shape_engine,
+        "skull_strip": args.skull_strip,
+        "scan": [source.shown, *file_state(scan.image)],
+        "mask": [scan.mask.name, *file_state(scan.mask)] if scan.mask and scan.mask.is_file() else None,
+    }
+    columns = {
+        "kind": parameters["kind"],
+        "subject": scan.subject,
+        "session": scan.session,
+        "split": task,
+        "task": task,
+        "variant": "" if variant is None else variant,
+        "seed": args.seed,
+        "source": source.shown,
+        "mask": scan.mask.relative_to(args.input).as_posix() if scan.mask else "",
+    }
+    return Case(case, (dataset.image(case), dataset.label(case)), parameters, columns)
+
+
+# ---------------------------------------------------------------- one case, in a worker
+
+
+def load_scan(source: Source) -> tuple[Source, Volume, Volume]:
+    """The scan and its brain mask."""
+    from synthtumour.stage1 import prepare_brain, skull_stripped
+    from synthtumour.volume import read_volume
+
+    scan = read_volume(source.scan.image)
+    brain = prepare_brain(scan, source.scan.image, source.scan.mask)
+    return source, skull_stripped(scan, brain) if source.skull_strip else scan, brain
+
+
+def make_case(loaded: tuple[Source, Volume, Volume], case: Case) -> Mapping[str, object]:
+    """Write image and label of one case and return what the manifest says of it."""
+    from synthtumour.presets import Preset
+    from synthtumour.stage1 import synthesise
+    from synthtumour.volume import InputError, write_volumes
+
+    source, scan, brain = loaded
+    parameters: Mapping[str, Any] = case.parameters
+    image, label = case.outputs
+    if parameters["kind"] == "tumour-free":
+        write_volumes({image: scan, label: scan.with_array(brain.array * 0)})
+        return {"volume_ml": 0.0}
+    try:
+        made = synthesise(
+            scan,
+            brain,
+            Preset(**parameters["preset"]),
+            seed=parameters["seed"],
+            task=parameters["task"],
+            case=parameters["drawn_for"],
+            shape_engine=parameters["shape_engine"],
+        )
+    except InputError as error:
+        raise InputError(f"{source.shown}: {error}") from error
+    write_volumes({image: made.image, label: made.label})
+    record = {**made.record, "skull_strip": source.skull_strip}
+    drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
+    return {
+        **flattened(record["measured"]),
+        "tumours": len(drawn),
+        **flattened(record["rendering"]),
+        **flattened(drawn),
+        "record": json.dumps(record),
+    }
+
+
+def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """One level of columns: `shape.centre_ras_mm` of a tumour becomes `..._r`, `..._a` and `..._s`."""
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(flattened(value, f"{prefix}{key}_"))
+        elif isinstance(value, (list, tuple)):
+            names = "ras" if "ras" in key or "angles" in key else "123"
+            stem, unit = key.replace("_ras", "").rsplit("_", 1)
+            flat.update({f"{prefix}{stem}_{n}_{unit}": v for n, v in zip(names, value, strict=True)})
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+# ---------------------------------------------------------------- the end
+
+
+def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namespace) -> None:
+    """Write the dataset's own files, unless the run was interrupted, and say what there is now."""
+    from synthtumour.fanout import MANIFEST_FILE
+    from synthtumour.nnunet import next_commands, write_dataset
+
+    there = [row for row in report.rows if row["status"] == "made"]
+    training = [str(row["case"]) for row in there if row["split"] == "train"]
+    validation = [str(row["case"]) for row in there if row["split"] == "val"]
+    say = print_safely
+    say("")
+    if report.interrupted:
+        say(f"interrupted: {len(there)} of {len(report.rows)} cases are there; the same command carries on")
+    elif not report.made and not report.failed:
+        say(f"nothing to do: all {report.kept} cases are there already")
+    say(
+        f"cases: {report.made} made, {report.kept} kept from before, {len(report.failed)} failed; "
+        f"{len(training)} for the training task, {len(validation)} for the validation task"
+    )
+    say(f"input: {len(found.scans)} scans ({found.layout}), {len(found.skipped)} entries skipped")
+    for name, reason in found.skipped:
+        say(f"  skipped {name}: {reason}")
+    for name, reason in report.failed:
+        say(f"  FAILED {name}: {reason}")
+    for row in report.rows:
+        if row["warnings"]:
+            say(f"  warning {row['case']}: {row['warnings']}")
+    for note in report.notes:
+        say(f"  note {note}")
+    say(f"dataset: {dataset.folder} (imagesTr, labelsTr)")
+    say(f"every case, drawn and measured: {dataset.folder / MANIFEST_FILE}")
+    if report.interrupted or not there:
+        return
+    write_dataset(dataset, training, validation, f"Stage 1 of SynthTumour {__version__}, seed {args.seed}")
+    if not (training and validation):
+        say("no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)")
+    say("next:")
+    for command in next_commands(dataset, bool(training and validation)):
+        say(f"  {command}")
+
+
+def print_safely(text: str) -> None:
+    """Print `text` with whatever a file name may hold that a terminal should not get."""
+    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(prompt, build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

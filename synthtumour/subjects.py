@@ -1,0 +1,216 @@
+"""Finds the scans in a folder, whichever of three layouts it has, and says what is wrong with the rest.
+
+- subject folders: `<subject>/flair.nii.gz` and `<subject>/flair_brainmask.nii.gz`;
+- BIDS, recognised by `dataset_description.json`: `sub-*/[ses-*/]anat/*_FLAIR.nii.gz`, brain masks beside the
+  scans or under `derivatives/`;
+- nnU-Net: `CASE_0000.nii.gz` side by side, a brain mask `CASE_brainmask.nii.gz` if there is one.
+
+Only names are looked at here; whether a scan can be used shows when it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthtumour.volume import EXTENSIONS, InputError
+
+IMAGE_NAME = "flair.nii.gz"
+_BIDS_IMAGE = "FLAIR"
+_NNUNET_IMAGE = "0000"
+# What the name of a brain mask may hold between the scan's entities and its end; a lesion mask holds more.
+_BRAIN_MASK_PART = re.compile(
+    r"FLAIR|bet|brain|(space|res|from|hemi|run)-\w+|desc-brain\w*|label-brain", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan: `name` is unique in its folder, `subject` is what a split must not tear apart."""
+
+    name: str
+    subject: str
+    session: str
+    image: Path
+    mask: Path | None  # None: no brain mask was found, so the scan has to be skull-stripped
+
+
+@dataclass(frozen=True)
+class Found:
+    """The scans of a folder in the order of their names, and what was passed over with the reason."""
+
+    layout: str  # 'subject folders', 'BIDS' or 'nnU-Net'
+    scans: tuple[Scan, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def find_scans(folder: Path, image_name: str | None = None, mask_name: str | None = None) -> Found:
+    """The scans in `folder`.
+
+    `image_name` and `mask_name` are file names in a subject folder, and in the other layouts what follows the
+    entities or the case and an underscore (`FLAIR.nii.gz`, `0000.nii.gz`). A mask that `mask_name` names has
+    to be there; without the option, one that goes by the usual names is taken.
+    Raises InputError if `folder` is not there or holds no scan.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    for option, name in (("--image-name", image_name), ("--mask-name", mask_name)):
+        if name is not None and (not name or Path(name).is_absolute() or ".." in Path(name).parts):
+            raise InputError(f"{option} {name!r}: must be a file name inside each subject's folder")
+    entries = sorted(folder.iterdir())
+    hidden = [(entry.name, "hidden") for entry in entries if entry.name.startswith(".")]
+    visible = [entry for entry in entries if not entry.name.startswith(".")]
+    if (folder / "dataset_description.json").is_file():
+        found = _in_bids(folder, visible, image_name, mask_name)
+    elif any((entry / (image_name or IMAGE_NAME)).is_file() for entry in visible):
+        found = _in_subject_folders(visible, image_name or IMAGE_NAME, mask_name)
+    elif any(_is_ending(entry, image_name, _NNUNET_IMAGE) for entry in visible):
+        found = _in_nnunet_folder(visible, image_name, mask_name)
+    else:
+        raise InputError(_nothing_found(folder, image_name or IMAGE_NAME))
+    if not found.scans:
+        raise InputError(_nothing_found(folder, image_name or f"*_{_BIDS_IMAGE}.nii.gz"))
+    return Found(found.layout, found.scans, tuple(sorted((*hidden, *found.skipped))))
+
+
+def _in_subject_folders(entries: Iterable[Path], image_name: str, mask_name: str | None) -> Found:
+    scans, skipped = [], []
+    for entry in entries:
+        image = entry / image_name
+        if image.is_file():
+            mask = entry / mask_name if mask_name else _first_file(_usual_masks(image))
+            scans.append(Scan(entry.name, entry.name, "", image, mask))
+        elif entry.is_dir():
+            skipped.append((entry.name, _without_scan(entry, image_name)))
+        elif entry.name.lower().endswith(EXTENSIONS):
+            skipped.append((entry.name, "an image outside any subject's folder"))
+    return Found("subject folders", tuple(scans), tuple(skipped))
+
+
+def _in_nnunet_folder(entries: Sequence[Path], image_name: str | None, mask_name: str | None) -> Found:
+    scans: dict[str, Scan] = {}
+    skipped = []
+    for entry in entries:
+        if entry.is_dir():
+            skipped.append((entry.name, "a folder among nnU-Net cases"))
+        if not _is_ending(entry, image_name, _NNUNET_IMAGE):
+            continue
+        case = _before_ending(entry, image_name, _NNUNET_IMAGE)
+        if case in scans:
+            skipped.append((entry.name, f"the same case as {scans[case].image.name}"))
+            continue
+        usual = (*_usual_masks(entry), *(entry.with_name(f"{case}_brainmask{e}") for e in EXTENSIONS))
+        mask = entry.with_name(f"{case}_{mask_name}") if mask_name else _first_file(usual)
+        scans[case] = Scan(case, case, "", entry, mask)
+    used = {file for scan in scans.values() for file in (scan.image, scan.mask)}
+    for entry in entries:
+        is_image = entry.name.lower().endswith(EXTENSIONS) and entry not in used
+        if (
+            is_image
+            and not re.search(r"_(\d{4}|brainmask)$", _stem(entry))
+            and entry.name not in dict(skipped)
+        ):
+            skipped.append((entry.name, f"does not end in _{image_name or _NNUNET_IMAGE + '.nii.gz'}"))
+    return Found("nnU-Net", tuple(scans.values()), tuple(skipped))
+
+
+def _in_bids(folder: Path, entries: Iterable[Path], image_name: str | None, mask_name: str | None) -> Found:
+    scans: dict[str, Scan] = {}
+    skipped = []
+    for subject in entries:
+        if not subject.is_dir() or subject.name in (
+            "derivatives",
+            "code",
+            "sourcedata",
+            "phenotype",
+            "stimuli",
+        ):
+            continue
+        if not subject.name.startswith("sub-"):
+            skipped.append((subject.name, "not a subject of a BIDS dataset (sub-*)"))
+            continue
+        before = len(scans)
+        for session in (subject, *sorted(s for s in subject.glob("ses-*") if s.is_dir())):
+            for image in sorted(f for f in (session / "anat").glob("*") if f.is_file()):
+                where = image.relative_to(folder).as_posix()
+                if image.name.startswith("."):
+                    skipped.append((where, "hidden"))
+                elif _is_ending(image, image_name, _BIDS_IMAGE):
+                    name = _before_ending(image, image_name, _BIDS_IMAGE)
+                    if name in scans:
+                        skipped.append((where, f"the same scan as {scans[name].image.name}"))
+                        continue
+                    mask = _bids_mask(folder, image, name, mask_name)
+                    label = "" if session is subject else session.name
+                    scans[name] = Scan(name, subject.name, label, image, mask)
+        if len(scans) == before:
+            ending = image_name or f"{_BIDS_IMAGE}.nii.gz"
+            skipped.append((subject.name, f"no anat/*_{ending} in it"))
+    return Found("BIDS", tuple(scans.values()), tuple(skipped))
+
+
+def _bids_mask(folder: Path, image: Path, entities: str, mask_name: str | None) -> Path | None:
+    """The brain mask of a BIDS scan: beside it, else in a derivative; in the scan's own space if it says."""
+    anat = image.parent.relative_to(folder)
+    places = [image.parent, folder / "derivatives" / anat]
+    places += sorted(place / anat for place in (folder / "derivatives").glob("*"))
+    if mask_name:
+        named = [place / f"{entities}_{mask_name}" for place in places]
+        return _first_file(named) or named[0]
+    candidates = []
+    for rank, place in enumerate(places):
+        for file in sorted(place.glob("*")) if place.is_dir() else ():
+            if file.name.startswith(f"{entities}_") and file.name.endswith((".nii", ".nii.gz")):
+                *parts, last = file.name[len(entities) + 1 :].split(".nii")[0].split("_")
+                if last in ("mask", "brainmask") and all(map(_BRAIN_MASK_PART.fullmatch, parts)):
+                    spaces = [p.split("-")[1] for p in parts if p.startswith("space-")]
+                    elsewhere = any(space.lower() not in ("flair", "orig", "native") for space in spaces)
+                    unsaid = not spaces and _BIDS_IMAGE not in parts
+                    candidates.append((elsewhere, rank > 0, unsaid, rank, file))
+    return min(candidates)[-1] if candidates else None
+
+
+def _usual_masks(image: Path) -> Iterator[Path]:
+    """`<stem>_brainmask` beside `image`, as .nii.gz or with its own extension."""
+    stem, extension = _stem(image), image.name[len(_stem(image)) :]
+    for ending in dict.fromkeys((".nii.gz", extension)):
+        yield image.with_name(f"{stem}_brainmask{ending}")
+
+
+def _is_ending(file: Path, image_name: str | None, usual: str) -> bool:
+    if not file.is_file():
+        return False
+    if image_name:
+        return file.name.endswith(f"_{image_name}")
+    return file.name.lower().endswith(EXTENSIONS) and _stem(file).endswith(f"_{usual}")
+
+
+def _before_ending(file: Path, image_name: str | None, usual: str) -> str:
+    return file.name.removesuffix(f"_{image_name}") if image_name else _stem(file).removesuffix(f"_{usual}")
+
+
+def _stem(file: Path) -> str:
+    extension = next((e for e in EXTENSIONS if file.name.lower().endswith(e)), file.suffix)
+    return file.name[: len(file.name) - len(extension)]
+
+
+def _first_file(candidates: Iterable[Path]) -> Path | None:
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _without_scan(folder: Path, image_name: str) -> str:
+    if (folder / image_name).is_symlink():
+        return f"{image_name} in it is a broken link"
+    others = sorted(f.name for f in folder.iterdir() if f.name.lower().endswith(EXTENSIONS))
+    return f"no {image_name} in it" + (f" (it holds {', '.join(others[:3])})" if others else "")
+
+
+def _nothing_found(folder: Path, image_name: str) -> str:
+    message = f"{folder}: holds no scan (looked for */{image_name}, a BIDS dataset and CASE_0000.nii.gz)"
+    if (folder / image_name).is_file():
+        return f"{message}; it is one subject's folder, so give the folder it lies in"
+    if (folder / "imagesTr").is_dir():
+        return f"{message}; give {folder / 'imagesTr'} to use the images of an nnU-Net dataset"
+    return f"{message}; see --image-name"
