@@ -317,7 +317,7 @@ def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
             names = "ras" if "ras" in key or "angles" in key else "123"
             stem, unit = key.replace("_ras", "").rsplit("_", 1)
             flat.update({f"{prefix}{stem}_{n}_{unit}": v for n, v in zip(names, value, strict=True)})
-        else:
+        elif value is not None:
             flat[prefix + key] = value
     return flat
 

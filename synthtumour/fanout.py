@@ -397,10 +397,10 @@ def _remove_partial(output: Path) -> None:
 def _write_manifest(rows: list[dict[str, object]], path: Path) -> None:
     import pandas as pd  # type: ignore[import-untyped]
 
-    last = ("warnings", "seconds")
-    columns = dict.fromkeys(key for row in rows for key in row if key not in last)
+    keys = dict.fromkeys(key for row in rows for key in row)
+    last = [key for key in ("warnings", "seconds", "record") if key in keys]
     # dtype=object keeps whole numbers whole in a column where a failed case has none.
-    table = pd.DataFrame(rows, columns=[*columns, *last], dtype=object)
+    table = pd.DataFrame(rows, columns=[*(key for key in keys if key not in last), *last], dtype=object)
     with staged_outputs([path]) as partial:
         table.to_csv(partial[path], index=False, errors="surrogateescape")
 

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from synthtumour.fanout import write_json
 from synthtumour.volume import InputError, staged_outputs
@@ -169,7 +170,7 @@ def _write_pickled_split(training: list[str], validation: list[str], path: Path)
     class ForAnyNumpy(pickle.Pickler):
         """Arrays as a call of numpy.array: numpy 2 pickles them in a way that v1's numpy cannot read."""
 
-        def reducer_override(self, value: object) -> object:
+        def reducer_override(self, value: object) -> Any:
             return (np.array, (value.tolist(),)) if isinstance(value, np.ndarray) else NotImplemented
 
     fold = OrderedDict(train=np.array(training), val=np.array(validation))

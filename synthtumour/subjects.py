@@ -19,6 +19,7 @@ from synthtumour.volume import EXTENSIONS, InputError
 
 IMAGE_NAME = "flair.nii.gz"
 _BIDS_IMAGE = "FLAIR"
+_BIDS_OTHERS = ("derivatives", "code", "sourcedata", "phenotype", "stimuli")
 _NNUNET_IMAGE = "0000"
 # What the name of a brain mask may hold between the scan's entities and its end; a lesion mask holds more.
 _BRAIN_MASK_PART = re.compile(
@@ -106,12 +107,9 @@ def _in_nnunet_folder(entries: Sequence[Path], image_name: str | None, mask_name
         scans[case] = Scan(case, case, "", entry, mask)
     used = {file for scan in scans.values() for file in (scan.image, scan.mask)}
     for entry in entries:
-        is_image = entry.name.lower().endswith(EXTENSIONS) and entry not in used
-        if (
-            is_image
-            and not re.search(r"_(\d{4}|brainmask)$", _stem(entry))
-            and entry.name not in dict(skipped)
-        ):
+        if entry in used or entry.name in dict(skipped) or re.search(r"_(\d{4}|brainmask)$", _stem(entry)):
+            continue
+        if entry.name.lower().endswith(EXTENSIONS):
             skipped.append((entry.name, f"does not end in _{image_name or _NNUNET_IMAGE + '.nii.gz'}"))
     return Found("nnU-Net", tuple(scans.values()), tuple(skipped))
 
@@ -120,13 +118,7 @@ def _in_bids(folder: Path, entries: Iterable[Path], image_name: str | None, mask
     scans: dict[str, Scan] = {}
     skipped = []
     for subject in entries:
-        if not subject.is_dir() or subject.name in (
-            "derivatives",
-            "code",
-            "sourcedata",
-            "phenotype",
-            "stimuli",
-        ):
+        if not subject.is_dir() or subject.name in _BIDS_OTHERS:
             continue
         if not subject.name.startswith("sub-"):
             skipped.append((subject.name, "not a subject of a BIDS dataset (sub-*)"))
