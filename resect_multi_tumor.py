@@ -76,7 +76,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def resect(args: argparse.Namespace) -> int:
-    from synthtumour.preview import write_preview
     from synthtumour.stage1 import (
         brain_mask_beside,
         prepare_brain,
@@ -132,6 +131,8 @@ def resect(args: argparse.Namespace) -> int:
         if args.record:
             partial[args.record].write_text(json.dumps(made.record, indent=1) + "\n", encoding="utf-8")
         if args.preview:
+            from synthtumour.preview import write_preview
+
             write_preview(
                 partial[args.preview],
                 original.array,

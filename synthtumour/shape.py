@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
+import SimpleITK as sitk
 
 from synthtumour.presets import Preset
 from synthtumour.simplex import simplex_noise
@@ -20,6 +20,7 @@ from synthtumour.volume import Grid, InputError
 
 Box = tuple[slice, slice, slice]
 SHAPES = ("noisy", "ellipsoid", "cuboid")
+_POLAR, _AZIMUTH = 96, 192  # directions in which a surface is sampled
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,8 @@ def rasterise(
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest face-connected part of a bool array."""
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return labels == sizes.argmax()
+    parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
+    return sitk.GetArrayFromImage(sitk.RelabelComponent(parts)) == 1
 
 
 def bounding_box(mask: np.ndarray) -> Box:
@@ -134,34 +131,39 @@ def box_around(low: np.ndarray, high: np.ndarray, grid: Grid) -> Box:
 
 def _inside_ellipsoid(shape: TumourShape, grid: Grid) -> tuple[Box, np.ndarray]:
     to_world = rotation(shape.angles_deg) * np.array(shape.semi_axes_mm)
-    directions = _sphere_points()
-    noise = _noise(shape, directions)
-    surface = directions * (1 + noise[:, None])
-    shift = surface.mean(axis=0) if shape.kind == "noisy" else np.zeros(3)
+    directions, weights = _directions()
+    height = 1 + _noise(shape, directions.reshape(-1, 3)).reshape(weights.shape)
+    surface = directions * height[..., None]
+    shift = np.einsum("ij,ijk", weights, surface) if shape.kind == "noisy" else np.zeros(3)
 
     # Voxel offsets from the centre in index space: exact whatever the rounding of the file's origin.
     centre = grid.to_index(np.array(shape.centre_ras_mm))
     to_index = np.linalg.inv(grid.affine[:3, :3]) @ to_world
-    reach = (surface - shift) @ to_index.T
+    reach = (surface - shift).reshape(-1, 3) @ to_index.T
     margin = 1 + 0.02 * np.ptp(reach, axis=0)  # the sampled directions may miss the very tips
     box = box_around(centre + reach.min(axis=0) - margin, centre + reach.max(axis=0) + margin, grid)
     from_index = np.linalg.inv(to_index)
-    axes = [np.arange(s.start, s.stop) - c for s, c in zip(box, centre, strict=True)]
-    q = [
-        (from_index[n, 0] * axes[0])[:, None, None]
-        + (from_index[n, 1] * axes[1])[:, None]
-        + (from_index[n, 2] * axes[2] + shift[n])
-        for n in range(3)
-    ]
-    radius = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
+    offset = [np.arange(s.start, s.stop) - c for s, c in zip(box, centre, strict=True)]
+    x, y, z = (
+        ((row[0] * offset[0])[:, None, None] + (row[1] * offset[1])[:, None] + (row[2] * offset[2] + start))
+        for row, start in zip(from_index, shift, strict=True)
+    )
+    radius = np.sqrt(x * x + y * y + z * z)
     if shape.kind == "ellipsoid":
         return box, radius <= 1
 
-    # Only between the lowest and the highest point of the surface does the noise decide.
-    inside = radius <= max(1 + float(noise.min()) - 0.05, 1e-9)
-    near = ~inside & (radius <= 1 + float(noise.max()) + 0.05)
-    unit = np.stack([axis[near] for axis in q], axis=1) / radius[near][:, None]
-    inside[near] = radius[near] <= 1 + _noise(shape, unit)
+    # The noise is costly, so it decides only where its value in the next sampled direction cannot: there
+    # it differs by no more than twice the largest step between neighbouring directions.
+    slack = 2 * max(float(np.abs(np.diff(height, axis=axis)).max()) for axis in (0, 1))
+    inside = radius < float(height.min()) - slack
+    unsure = ~inside & (radius <= float(height.max()) + slack)
+    x, y, z, radius = x[unsure], y[unsure], z[unsure], radius[unsure]
+    nearest = height[_nearest_direction(x, y, z, radius)]
+    decided = radius < nearest - slack
+    close = np.flatnonzero(np.abs(radius - nearest) <= slack)
+    unit = np.stack([x[close], y[close], z[close]], axis=1) / np.maximum(radius[close], 1e-9)[:, None]
+    decided[close] = radius[close] <= 1 + _noise(shape, unit)
+    inside[unsure] = decided
     return box, inside
 
 
@@ -175,7 +177,6 @@ def _inside_cuboid(shape: TumourShape, grid: Grid) -> tuple[Box, np.ndarray]:
 
 def _inside_by_resector(shape: TumourShape, grid: Grid) -> tuple[Box, np.ndarray]:
     try:
-        import SimpleITK as sitk
         from resector.image import get_cuboid_image
         from resector.mesh import get_ellipsoid_poly_data, get_resection_poly_data, mesh_to_volume
     except ImportError as error:
@@ -233,13 +234,23 @@ def _noise(shape: TumourShape, unit: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _sphere_points(count: int = 4000) -> np.ndarray:
-    """Points (count, 3) spread evenly over the unit sphere (Fibonacci lattice)."""
-    n = np.arange(count) + 0.5
-    z = 1 - 2 * n / count
-    turn = math.pi * (1 + math.sqrt(5)) * n
-    around = np.sqrt(1 - z * z)
-    return np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)
+def _directions() -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (polar, azimuth, 3) all over the sphere, and the share of it that each stands for."""
+    polar = (np.arange(_POLAR)[:, None] + 0.5) * math.pi / _POLAR
+    azimuth = (np.arange(_AZIMUTH) + 0.5) * 2 * math.pi / _AZIMUTH
+    ring = np.sin(polar)
+    x, y, z = ring * np.cos(azimuth), ring * np.sin(azimuth), np.cos(polar) + 0 * azimuth
+    return np.stack([x, y, z], axis=-1), ring / (ring.sum() * _AZIMUTH) + 0 * azimuth
+
+
+def _nearest_direction(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, radius: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the `_directions` in which points (n,) lie."""
+    cosine = (z / np.maximum(radius, 1e-9)).astype(np.float32)
+    polar = np.arccos(np.clip(cosine, -1, 1)) * np.float32(_POLAR / math.pi)
+    azimuth = np.arctan2(y.astype(np.float32), x.astype(np.float32)) * np.float32(_AZIMUTH / (2 * math.pi))
+    return np.minimum(polar.astype(np.int32), _POLAR - 1), np.floor(azimuth).astype(np.int32) % _AZIMUTH
 
 
 def bounds_ras(mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

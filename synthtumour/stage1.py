@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from synthtumour import __version__
-from synthtumour.blending import buffer_reach_mm, gaussian_in_box, grown
+from synthtumour.blending import buffer_reach_mm, dilated, gaussian_in_box, grown
 from synthtumour.intensity import Hyperintensity, draw_hyperintensity, training_task, validation_task
 from synthtumour.presets import PRESETS, Preset
 from synthtumour.shape import Box, TumourShape, bounding_box, draw_shape, rasterise
@@ -254,7 +253,7 @@ def _draw_one(
             continue
         masks = _hard_masks(hit, brain, grid, rendering)
         # One voxel more than the buffer layer, so that neighbours never merge into one component.
-        reach = ndimage.maximum_filter(masks.soft > 0, size=3)
+        reach = dilated(masks.soft > 0, grid.spacing_mm.max(), grid)
         if not (masks.soft > rendering.label_threshold).any() or (reach & taken[masks.patch]).any():
             continue
         core = None
@@ -383,7 +382,7 @@ def measure(
     reach = buffer_reach_mm(buffer_sigma_mm)
     box = grown(bounding_box(label), reach + _RIM_MM, grid)
     part, inside = image[box], label[box]
-    near, far = (_dilated(inside, margin, grid) for margin in (reach, reach + _RIM_MM))
+    near, far = (dilated(inside, margin, grid) for margin in (reach, reach + _RIM_MM))
     rim = far & ~near & brain[box]
     mean_inside = float(part[inside].mean(dtype=np.float64))
     mean_rim = float(part[rim].mean(dtype=np.float64)) if rim.any() else None
@@ -395,11 +394,6 @@ def measure(
         "mean_rim": mean_rim,
         "contrast": mean_inside / mean_rim if mean_rim else None,
     }
-
-
-def _dilated(mask: np.ndarray, margin_mm: float, grid: Grid) -> np.ndarray:
-    size = 2 * np.rint(margin_mm / grid.spacing_mm).astype(int) + 1
-    return ndimage.maximum_filter(mask, size=tuple(size), mode="constant")
 
 
 def _relative(box: Box, outer: Box) -> Box:
