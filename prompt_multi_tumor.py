@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -346,8 +347,8 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     say(f"input: {len(found.scans)} scans ({found.layout}), {len(found.skipped)} entries skipped")
     for name, reason in found.skipped:
         say(f"  skipped {name}: {reason}")
-    for name, reason in report.failed:
-        say(f"  FAILED {name}: {reason}")
+    for reason, failed in groupby(report.failed, key=lambda entry: entry[1]):
+        say(f"  FAILED {', '.join(name for name, _ in failed)}: {reason}")
     for row in report.rows:
         if row["warnings"]:
             say(f"  warning {row['case']}: {row['warnings']}")

@@ -174,6 +174,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    _check_name(path)
     try:
         with _silent_stderr():
             image = sitk.ReadImage(str(path))
@@ -242,6 +243,7 @@ def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
 
 def write_in_place(volume: Volume, path: Path) -> None:
     """Write `volume` to `path` as it is; for whoever stages the file (`staged_outputs`)."""
+    _check_name(path)
     extension_of(path)
     image, name = volume.to_image(), path.name.lower()
     compress = not name.endswith(".nii")
