@@ -306,6 +306,14 @@ def _with_lost_values(image: sitk.Image, content: bytes) -> sitk.Image:
     return restored
 
 
+def _check_name(path: Path) -> None:
+    """Raise InputError for a name that is not UTF-8: SimpleITK would end the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: the file or folder name is not valid UTF-8; rename it") from error
+
+
 def _is_oblique(grid: Grid) -> bool:
     return bool(np.abs(grid.axes - np.eye(3)).max() > 1e-12)
 
