@@ -21,6 +21,14 @@ _OUTLINE = np.array([255, 210, 0], np.uint8)
 def write_preview(
     path: Path, before: np.ndarray, after: np.ndarray, label: np.ndarray, brain: np.ndarray, grid: Grid
 ) -> None:
+    """Write the `preview_picture` of a case as PNG."""
+    picture = preview_picture(before, after, label, brain, grid)
+    sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(path))
+
+
+def preview_picture(
+    before: np.ndarray, after: np.ndarray, label: np.ndarray, brain: np.ndarray, grid: Grid
+) -> np.ndarray:
     """Three planes through the largest tumour: `before` above, `after` with the outline of `label` below.
 
     All arrays are canonical [i, j, k] on `grid`. Both rows share one window: that of the brain before, and
@@ -47,7 +55,7 @@ def write_preview(
             planes.append(picture)
         height = max(p.shape[0] for p in planes)
         rows.append(np.concatenate([_padded(p, height) for p in planes], axis=1))
-    sitk.WriteImage(sitk.GetImageFromArray(np.concatenate(rows), isVector=True), str(path))
+    return np.concatenate(rows)
 
 
 def _plane(array: np.ndarray, axis: int, index: int, grid: Grid, order: int) -> np.ndarray:
