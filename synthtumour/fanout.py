@@ -76,13 +76,13 @@ class Report:
     made: int
     kept: int
     failed: list[tuple[str, str]]  # name and reason
-    interrupted: bool = False
+    interrupted: int = 0  # the signal that stopped the run
     notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 when every case is there, 1 when any failed, 130 when the run was interrupted."""
-        return 130 if self.interrupted else int(bool(self.failed))
+        """0 when every case is there, 1 when any failed, as a shell has it when the run was interrupted."""
+        return 128 + self.interrupted if self.interrupted else int(bool(self.failed))
 
 
 def run(
@@ -122,7 +122,7 @@ def run(
             output_folder.mkdir(parents=True, exist_ok=True)
         todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
         tasks = _tasks([group for group in todo if group.cases], workers)
-        interrupted = False
+        interrupted = 0
         if tasks:
             interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
         rows = [journal.row(case) for case in plan.values()]
@@ -134,10 +134,17 @@ def run(
 
 
 def write_json(content: object, path: Path) -> None:
-    """Write `content` as JSON, whole or not at all."""
+    """Write `content` as JSON, whole or not at all; a file that says the same is left alone."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(text.encode("utf-8", "surrogateescape"), path)
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write `content`, whole or not at all; a file that holds the same is left alone."""
+    if path.is_file() and path.read_bytes() == content:
+        return
     with staged_outputs([path]) as partial:
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        partial[path].write_text(text, encoding="utf-8", errors="surrogateescape")
+        partial[path].write_bytes(content)
 
 
 def file_state(path: Path) -> list[int]:
@@ -311,12 +318,14 @@ def _admit(
     for case in plan.values():
         for output in case.outputs:
             if output.exists() and journal._relative(output) not in owned:
-                raise InputError(f"{output}: exists and was not made by this run; move it or choose another")
+                raise InputError(
+                    f"{output}: exists and was not made by this run; move it, or choose another output folder"
+                )
     if journal.settings is not None and not overwrite:
         asked = _flat(_as_json(settings))
         there = _flat({k: v for k, v in journal.settings.items() if k != "packages"})
         differences = [
-            f"{key} was {there.get(key, 'not set')}, now {asked.get(key, 'not set')}"
+            f"{key.replace('options.', '--')} was {there.get(key, 'unset')}, now {asked.get(key, 'unset')}"
             for key in sorted({*asked, *there})
             if asked.get(key) != there.get(key)
         ]
@@ -428,8 +437,8 @@ def _work_through(
     executor: Executor | None,
     kept: int,
     preload: Sequence[str],
-) -> bool:
-    """Make the cases of `tasks`, at most two tasks a worker handed out at a time; True if interrupted."""
+) -> int:
+    """Make the cases of `tasks`, two a worker handed out at a time; the signal that interrupted it or 0."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     total = sum(len(task.cases) for task in tasks)
@@ -498,7 +507,7 @@ class _Interruption:
     """While it lasts, Ctrl-C and SIGTERM set `asked` instead of tearing the run apart."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = 0
 
     def __enter__(self) -> _Interruption:
         self._before = {}
@@ -511,8 +520,8 @@ class _Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+    def _ask(self, number: int, _: object) -> None:
+        self.asked = number
 
 
 class _Workers:

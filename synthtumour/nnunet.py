@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import re
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthtumour.fanout import write_json
-from synthtumour.volume import InputError, staged_outputs
+from synthtumour.fanout import write_bytes, write_json
+from synthtumour.volume import InputError
 
 VAL_SUFFIX = "val"
 FILE_ENDING = ".nii.gz"
@@ -174,8 +175,9 @@ def _write_pickled_split(training: list[str], validation: list[str], path: Path)
             return (np.array, (value.tolist(),)) if isinstance(value, np.ndarray) else NotImplemented
 
     fold = OrderedDict(train=np.array(training), val=np.array(validation))
-    with staged_outputs([path]) as partial, partial[path].open("wb") as file:
-        ForAnyNumpy(file, protocol=4).dump([fold])
+    pickled = io.BytesIO()
+    ForAnyNumpy(pickled, protocol=4).dump([fold])
+    write_bytes(pickled.getvalue(), path)
 
 
 def _hash(seed: int, name: str) -> bytes:
