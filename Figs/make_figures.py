@@ -17,7 +17,7 @@ from synthtumour.stage1 import brain_mask_beside, prepare_brain, synthesise  # n
 from synthtumour.volume import read_volume  # noqa: E402
 
 # subject, seed, task
-SHOWN = (("sim-01", 8, "train"), ("sim-02", 4, "train"), ("sim-03", 9, "val"))
+SHOWN = (("sim-01", 33, "train"), ("sim-02", 4, "train"), ("sim-03", 20, "val"))
 
 
 def main() -> int:
