@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthtumour import __version__
-from synthtumour.arguments import add_generation_options, preset_from, run, seed
+from synthtumour.arguments import add_generation_options, preset_from, print_safely, run, seed
 
 if TYPE_CHECKING:
     from synthtumour.fanout import Case, Group, Report
@@ -275,25 +275,20 @@ def load_scan(source: Source) -> tuple[Source, Volume, Volume]:
 def make_case(loaded: tuple[Source, Volume, Volume], case: Case) -> Mapping[str, object]:
     """Write image and label of one case and return what the manifest says of it."""
     from synthtumour.presets import Preset
-    from synthtumour.stage1 import synthesise
+    from synthtumour.stage1 import synthesise, untouched
     from synthtumour.volume import InputError, write_volumes
 
     source, scan, brain = loaded
     parameters: Mapping[str, Any] = case.parameters
     image, label = case.outputs
-    if parameters["kind"] == "tumour-free":
-        write_volumes({image: scan, label: scan.with_array(brain.array * 0)})
-        return {"volume_ml": 0.0}
+    preset = Preset(**parameters["preset"])
+    drawn_for = {"seed": parameters["seed"], "case": parameters["drawn_for"]}
     try:
-        made = synthesise(
-            scan,
-            brain,
-            Preset(**parameters["preset"]),
-            seed=parameters["seed"],
-            task=parameters["task"],
-            case=parameters["drawn_for"],
-            shape_engine=parameters["shape_engine"],
-        )
+        if parameters["kind"] == "tumour-free":
+            made = untouched(scan, brain, preset, **drawn_for)
+        else:
+            engine = parameters["shape_engine"]
+            made = synthesise(scan, brain, preset, task=parameters["task"], shape_engine=engine, **drawn_for)
     except InputError as error:
         raise InputError(f"{source.shown}: {error}") from error
     write_volumes({image: made.image, label: made.label})
@@ -364,11 +359,6 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     say("next:")
     for command in next_commands(dataset, bool(training and validation)):
         say(f"  {command}")
-
-
-def print_safely(text: str) -> None:
-    """Print `text` with whatever a file name may hold that a terminal should not get."""
-    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 def main(argv: list[str] | None = None) -> int:

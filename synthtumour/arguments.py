@@ -161,6 +161,11 @@ def run(
             signal.signal(signal.SIGTERM, previous)
 
 
+def print_safely(text: str) -> None:
+    """Print `text` with whatever a file name may hold that a terminal should not get."""
+    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
 def _read_volumes(path: Path) -> tuple[float, ...]:
     """The positive numbers in column 'Volume' of a CSV, in mm^3."""
     from synthtumour.volume import InputError

@@ -43,7 +43,7 @@ RUN_FILE, JOURNAL_FILE, MANIFEST_FILE = "run.json", "journal.jsonl", "manifest.c
 PACKAGES = ("numpy", "scipy", "SimpleITK", "pandas", "tqdm")
 # Started anew, a worker costs 0.3 s of imports; the fork server pays it once for all of them and, unlike a
 # plain fork, is safe beside the threads of ITK and of the executor.
-_PRELOAD = ("numpy", "scipy.ndimage", "SimpleITK", "synthtumour.volume")
+_PRELOAD = ("numpy", "SimpleITK", "synthtumour.volume")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_ITK_THREAD = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 _POLL_S = 0.2

@@ -41,8 +41,8 @@ class Dataset:
         ending = "pkl" if self.version == 1 else "json"
         return self.folder / "dataset.json", self.folder / f"splits_final.{ending}"
 
-    def image(self, case: str) -> Path:
-        return self.folder / "imagesTr" / f"{case}_0000{FILE_ENDING}"
+    def image(self, case: str, channel: int = 0) -> Path:
+        return self.folder / "imagesTr" / f"{case}_{channel:04d}{FILE_ENDING}"
 
     def label(self, case: str) -> Path:
         return self.folder / "labelsTr" / f"{case}{FILE_ENDING}"
@@ -95,15 +95,20 @@ def tumour_free(scans: Iterable[str], fraction: float, seed: int) -> set[str]:
 
 
 def write_dataset(
-    dataset: Dataset, training: Sequence[str], validation: Sequence[str], description: str
+    dataset: Dataset,
+    training: Sequence[str],
+    validation: Sequence[str],
+    description: str,
+    channels: Sequence[str] = ("FLAIR",),
 ) -> None:
     """Write dataset.json and, if there are both kinds of cases, the split with its one fold."""
+    named_channels = {str(number): name for number, name in enumerate(channels)}
     about = {"name": dataset.folder.resolve().name, "description": description}
     cases = sorted((*training, *validation))
     if dataset.version == 2:
         content = {
             **about,
-            "channel_names": {"0": "FLAIR"},
+            "channel_names": named_channels,
             "labels": {"background": 0, "tumour": 1},
             "numTraining": len(cases),
             "file_ending": FILE_ENDING,
@@ -119,7 +124,7 @@ def write_dataset(
             "reference": "",
             "licence": "",
             "release": "",
-            "modality": {"0": "FLAIR"},
+            "modality": named_channels,
             "labels": {"0": "background", "1": "tumour"},
             "numTraining": len(cases),
             "numTest": 0,

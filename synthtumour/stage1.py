@@ -95,6 +95,16 @@ def synthesise(
     return _render(scan, brain, tumours, masks, rendering, header)
 
 
+def untouched(
+    scan: Volume, brain_mask: Volume, preset: Preset = PRESETS["paper"], *, seed: int, case: str = ""
+) -> Synthesis:
+    """`scan` as it is, with an empty label and a record without tumours."""
+    brain = _usable_brain(scan, brain_mask)
+    rendering = Rendering("train", preset.buffer_sigma_mm, preset.blur_sigma_mm, preset.label_threshold)
+    header = {"synthtumour": __version__, "preset": preset.name, "case": case, "seed": seed}
+    return _render(scan, brain, (), (), rendering, header)
+
+
 def resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
     """The case that `record` describes, made again from the same scan and brain mask."""
     try:
@@ -377,8 +387,11 @@ def measure(
     """Volume, centre and contrast of what `label` (bool) marks.
 
     Contrast is the mean inside the label over the mean of the brain around it: from the end of the
-    buffer layer to 5 mm further.
+    buffer layer to 5 mm further. All but the volume is None where nothing is marked.
     """
+    if not label.any():
+        nothing = dict.fromkeys(("centre_ras_mm", "mean_inside", "mean_rim", "contrast"))
+        return {"volume_ml": 0.0, **nothing}
     reach = buffer_reach_mm(buffer_sigma_mm)
     box = grown(bounding_box(label), reach + _RIM_MM, grid)
     part, inside = image[box], label[box]
