@@ -122,11 +122,11 @@ def run(
             output_folder.mkdir(parents=True, exist_ok=True)
         todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
         tasks = _tasks([group for group in todo if group.cases], workers)
-        interrupted = 0
-        if tasks:
+        interrupted, anything_new = 0, bool(tasks)
+        if anything_new:
             interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
         rows = [journal.row(case) for case in plan.values()]
-        if tasks or not (folder / MANIFEST_FILE).exists():
+        if anything_new or not (folder / MANIFEST_FILE).exists():
             _write_manifest(rows, folder / MANIFEST_FILE)
     failed = [(str(row["case"]), str(row["reason"])) for row in rows if row["status"] == "failed"]
     made = sum(row["status"] == "made" for row in rows) - len(kept)
