@@ -350,3 +350,17 @@ def test_help_needs_no_heavy_import() -> None:
     code += "print([m for m in ('numpy', 'scipy', 'SimpleITK', 'pandas', 'tqdm') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n") and "--tumour-free-fraction" in done.stdout
+
+
+def test_one_wrong_bit_in_a_scan_is_noticed(make_head: MakeHead, tmp_path: Path) -> None:
+    """gzip's sum stands for the whole file, so a scan damaged at any place fails."""
+    good = make_head("in/good").read_bytes()
+    for n in range(1, 6):
+        damaged = bytearray(good)
+        damaged[n * len(good) // 6] ^= 1
+        make_head(f"in/bad{n}").write_bytes(damaged)
+    assert prompt(tmp_path / "in", tmp_path / "Dataset001_A") == 1
+    rows = rows_of(tmp_path / "Dataset001_A").values()
+    failed = {row["subject"]: row["reason"] for row in rows if row["status"] == "failed"}
+    assert set(failed) == {f"bad{n}" for n in range(1, 6)}
+    assert all("damaged" in reason for reason in failed.values())
