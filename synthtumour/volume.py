@@ -285,7 +285,7 @@ def _header_of_faithful_read(path: Path, image: sitk.Image) -> bytes | None:
     voxels = sitk.GetArrayViewFromImage(image)
     if not 348 <= offset <= len(header) or (offset + voxels.nbytes) % 2**32 != length:
         return None
-    return header if zlib.crc32(memoryview(voxels), zlib.crc32(header[:offset])) == recorded else None
+    return header if zlib.crc32(voxels.data, zlib.crc32(header[:offset])) == recorded else None
 
 
 def _whole_nifti(path: Path, image: sitk.Image) -> bytes:
