@@ -347,6 +347,13 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     for row in report.rows:
         if row["warnings"]:
             say(f"  warning {row['case']}: {row['warnings']}")
+    ours = {dataset.image(str(row["case"])) for row in there}
+    others = sorted(path.name for path in (dataset.folder / "imagesTr").glob("*") if path not in ours)
+    if others:
+        what = (
+            f"{len(others)} file(s) that this run did not make ({others[0]}{', ...' if others[1:] else ''})"
+        )
+        say(f"  note imagesTr holds {what}; nnU-Net counts every image there")
     for note in report.notes:
         say(f"  note {note}")
     say(f"dataset: {dataset.folder} (imagesTr, labelsTr)")

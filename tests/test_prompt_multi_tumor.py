@@ -294,6 +294,7 @@ def test_again_other_options_and_overwrite(
     mine.write_text("mine")
     assert prompt(subjects, output, "--seed", "1", "--val-fraction", "0", "--overwrite") == 0
     assert mine.read_text() == "mine"
+    assert "1 file(s) that this run did not make (mine_0000.nii.gz)" in capsys.readouterr().out
     cases = {path.name for path in (output / "labelsTr").iterdir()}
     assert cases == {f"s{n}.nii.gz" for n in range(5)}
 
