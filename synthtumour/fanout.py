@@ -538,6 +538,7 @@ class _Workers:
         self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
             self._context.set_forkserver_preload([*_PRELOAD, *preload])
+            _start_fork_server()
         self.restart()
 
     def restart(self) -> None:
@@ -575,6 +576,18 @@ class _Workers:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def _start_fork_server() -> None:
+    """Start it deaf to Ctrl-C and SIGTERM, as its workers then are from birth: the parent decides."""
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # or the fork server starts it, and that lifts the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # what came meanwhile is delivered now
 
 
 # --- in a worker ---
