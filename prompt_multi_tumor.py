@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -304,15 +305,16 @@ def make_case(loaded: tuple[Source, Volume, Volume], case: Case) -> Mapping[str,
 
 
 def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """One level of columns: `shape.centre_ras_mm` of a tumour becomes `..._r`, `..._a` and `..._s`."""
+    """One level of columns: `shape.centre_ras_mm` of a tumour becomes `shape_centre_r_mm`, `..._a_mm`, ..."""
     flat: dict[str, object] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
             flat.update(flattened(value, f"{prefix}{key}_"))
         elif isinstance(value, (list, tuple)):
-            names = "ras" if "ras" in key or "angles" in key else "123"
-            stem, unit = key.replace("_ras", "").rsplit("_", 1)
-            flat.update({f"{prefix}{stem}_{n}_{unit}": v for n, v in zip(names, value, strict=True)})
+            world = len(value) == 3 and ("_ras_" in key or key == "angles_deg")
+            stem, unit = re.fullmatch(r"(.*?)((?:_mm|_deg|_ml)?)", key.replace("_ras_", "_")).groups()  # type: ignore[union-attr]
+            numbered = zip("ras" if world else range(1, len(value) + 1), value, strict=True)
+            flat.update(flattened({f"{stem}_{n}{unit}": item for n, item in numbered}, prefix))
         elif value is not None:
             flat[prefix + key] = value
     return flat
