@@ -60,6 +60,7 @@ class Mixing:
     align: str = "brain"  # 'brain', 'affine' or 'none'
     scale_per_axis: bool = False
     mirror_probability: float = 0.5
+    jitter_mm: float = 0.0  # standard deviation, along each axis, of a shift of the tumour
     carve: str = "label"  # or 'distance'
     blend: str = "buffer"  # or 'hard'
     buffer_sigma_mm: float = 1.0
