@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import secrets
 import sys
@@ -103,6 +104,10 @@ def resect(args: argparse.Namespace) -> int:
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError(f"{args.output_label}: two outputs have the same path; give each its own")
     record = read_record(args.from_record, args.case) if args.from_record else None
+    if args.case and not record:
+        raise InputError(f"--case {args.case}: names a row of a manifest.csv; give that with --from-record")
+    if record and (given := options_of_the_tumour(args)):
+        raise InputError(f"{given[0]}: --from-record already fixes it; leave one of the two out")
 
     scan = read_volume(args.scan)
     brain = prepare_brain(scan, args.scan, mask_path)
@@ -145,16 +150,39 @@ def resect(args: argparse.Namespace) -> int:
     return 0
 
 
+def options_of_the_tumour(args: argparse.Namespace) -> list[str]:
+    """The given options that say what to draw or render, as --long-names."""
+    parser = build_parser()
+    elsewhere = {
+        "scan",
+        "output_image",
+        "output_label",
+        "brain_mask",
+        "from_record",
+        "case",
+        "record",
+        "preview",
+    }
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(args).items()
+        if name not in elsewhere and value != parser.get_default(name)
+    ]
+
+
 def read_record(path: Path, case: str | None) -> dict[str, Any]:
     """The record in a JSON file, or in the row `case` of a Stage 1 manifest.csv."""
     from synthtumour.volume import InputError
 
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give the file that --record wrote") from error
+        # a manifest may name files whose names are not UTF-8
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the file that --record wrote"
+        ) from error
     if path.suffix.lower() == ".csv":
-        rows = {row.get("case"): row for row in csv.DictReader(text.splitlines())}
+        rows = {row.get("case"): row for row in csv.DictReader(io.StringIO(text))}
         if case not in rows:
             raise InputError(f"{path}: no case {case!r}; name one of its rows with --case")
         text = rows[case].get("record") or ""

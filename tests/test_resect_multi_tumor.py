@@ -235,6 +235,17 @@ def test_record_makes_the_identical_case_again(make_head: MakeHead, tmp_path: Pa
     assert (tmp_path / "r2.json").read_text() == record.read_text()
 
 
+def test_a_file_that_is_no_record_is_refused(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = [tmp_path / f"{n}.nii.gz" for n in ("i", "l")]
+    wrong = tmp_path / "wrong.json"
+    for content in ('{"tumours": []}', "[1]", "{", '{"rendering": {"task": "train"}}'):
+        wrong.write_text(content)
+        assert resect(make_head(), *outputs, "--from-record", wrong) == 2
+        assert "not a record" in capsys.readouterr().err and not outputs[0].exists()
+
+
 def test_volume_options(made: Callable, tmp_path: Path) -> None:
     _, small, record = made(
         "--min-volume", 3000, "--max-volume", 3000, "--shape", "ellipsoid", "--task", "val"
@@ -388,7 +399,8 @@ def _spoilt(path: Path, **how: object) -> Path:
         ({"options": ["--buffer-sigma", "-1"]}, ["--buffer-sigma -1"]),
         ({"options": ["--preview", "picture.jpg"]}, ["picture.jpg", "PNG"]),
         ({"options": ["--from-record", "wrong.csv"]}, ["wrong.csv", "--case"]),
-        ({"options": ["--from-record", "wrong.json"]}, ["flair.nii.gz", "not a record"]),
+        ({"options": ["--from-record", "wrong.json", "--shape", "cuboid"]}, ["--shape", "--from-record"]),
+        ({"options": ["--case", "A"]}, ["--case A", "--from-record"]),
         ({"image": "nowhere/i.nii.gz"}, ["nowhere", "does not exist"]),
         ({"image": "i.png"}, ["i.png", "extension"]),
         ({"image": "subject/flair.nii.gz"}, ["flair.nii.gz", "overwrite the input"]),
@@ -406,6 +418,7 @@ def test_bad_input_is_one_line_exit_2_and_no_output(
     (tmp_path / "wrong.csv").write_text("case,Size\na,1\n")
     (tmp_path / "wrong.json").write_text('{"tumours": []}')
     options = list(change.get("options", []))
+    options = ["--seed", "1", *options] if "--from-record" not in options else options
     if "scan" in change:
         options += ["--brain-mask", mask]
         scan = Path(change["scan"]) if "." in change["scan"] else _spoilt(scan, kind=change["scan"])
@@ -416,7 +429,7 @@ def test_bad_input_is_one_line_exit_2_and_no_output(
         ]
     image, label = change.get("image", "i.nii.gz"), change.get("label", "l.nii.gz")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    command = [sys.executable, SCRIPT, scan, image, label, "--seed", "1", *options]
+    command = [sys.executable, SCRIPT, scan, image, label, *options]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
