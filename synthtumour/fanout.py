@@ -314,6 +314,11 @@ def _admit(
         for path in (folder / MANIFEST_FILE, *reserved):
             if path.exists():
                 raise InputError(f"{path}: exists and is not of this program; choose another output folder")
+    if journal.settings is not None and journal.settings.get("program") != settings.get("program"):
+        raise InputError(
+            f"{folder}: holds a run of {journal.settings.get('program')}, which --overwrite does not replace "
+            "either; choose another folder"
+        )
     owned = {output for entry in journal.entries.values() for output in entry["outputs"]}
     for case in plan.values():
         for output in case.outputs:
