@@ -100,7 +100,7 @@ def resect(args: argparse.Namespace) -> int:
         raise InputError(f"{args.preview}: the preview is a PNG; name it so")
     outputs = [p for p in (args.output_image, args.output_label, args.record, args.preview) if p]
     for path in outputs:
-        check_output(path, args.scan, mask_path, args.volumes_path, args.from_record)
+        check_output(path, args.scan, mask_path, args.volumes_path, args.from_record, args.location_prior)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError(f"{args.output_label}: two outputs have the same path; give each its own")
     record = read_record(args.from_record, args.case) if args.from_record else None
@@ -125,6 +125,7 @@ def resect(args: argparse.Namespace) -> int:
                 task=args.task,
                 centre_ras_mm=args.center_ras,
                 shape_engine=args.shape_engine,
+                location_prior=args.location_prior and read_volume(args.location_prior),
             )
     except InputError as error:
         raise InputError(f"{args.scan}: {error}") from error

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from synthtumour.presets import PRESETS, Preset
 
-_SHAPES = ("noisy", "ellipsoid", "cuboid")
+_SHAPES = ("noisy", "ellipsoid", "cuboid", "infiltrative")
+_VAL_TASKS = ("scaled", "flat", "rings", "mixed")
 
 
 def add_generation_options(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,11 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="draw volumes from the column 'Volume' (mm^3) of this file instead",
     )
-    group.add_argument("--shape", choices=_SHAPES, help="shape model")
+    group.add_argument(
+        "--shape",
+        choices=_SHAPES,
+        help="shape model (infiltrative, the default of preset diverse, grows through the scan's own tissue)",
+    )
     group.add_argument(
         "--num-tumours",
         type=int,
@@ -57,10 +62,44 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="brightness of a tumour as a multiple of the scan's",
+        help="brightness of a tumour as a multiple of the scan's; with preset diverse, how many robust "
+        "standard deviations of the brain above its median",
     )
     group.add_argument(
         "--buffer-sigma", type=float, metavar="MM", help="Gaussian sigma of the buffer layer round a tumour"
+    )
+    group.add_argument(
+        "--val-task",
+        choices=_VAL_TASKS,
+        help="rule of the validation task: the scan brightened (scaled, the paper's), one intensity (flat), "
+        "bright shells about a dark inside (rings), or one of these for each case (mixed)",
+    )
+    group.add_argument(
+        "--location-prior",
+        type=Path,
+        metavar="PATH",
+        help="map on the scan's grid of how probable it is that a tumour starts at a voxel",
+    )
+    group.add_argument(
+        "--mass-effect",
+        type=float,
+        nargs="+",
+        metavar="MM",
+        help="push tissue away at a tumour's border by this much, or by a draw between two numbers "
+        "(preset diverse; default: none)",
+    )
+    group.add_argument(
+        "--labels",
+        choices=("whole", "brats"),
+        help="1 = tumour, or BraTS's values: 1 necrotic and other non-enhancing core, 2 oedema, 3 enhancing "
+        "(preset diverse; default: whole)",
+    )
+    group.add_argument(
+        "--distractors",
+        type=float,
+        metavar="P",
+        help="how often a scan gets unlabelled bright spots, bright cortex, bias and the like, 0 to 1 "
+        "(preset diverse)",
     )
     group.add_argument(
         "--shape-engine",
@@ -82,6 +121,9 @@ def preset_from(args: argparse.Namespace) -> Preset:
         ("min_volume", "min_volume_mm3"),
         ("max_volume", "max_volume_mm3"),
         ("shape", "shape"),
+        ("val_task", "val_task"),
+        ("labels", "labels"),
+        ("distractors", "distractor_probability"),
         ("core_probability", "core_probability"),
         ("buffer_sigma", "buffer_sigma_mm"),
     ):
@@ -89,9 +131,15 @@ def preset_from(args: argparse.Namespace) -> Preset:
             changes[field] = getattr(args, option)
     if args.intensity_range is not None:
         changes["intensity_range"] = tuple(args.intensity_range)
+    if args.mass_effect is not None:
+        _require(
+            len(args.mass_effect) <= 2, "--mass-effect takes one number of mm, or the least and the most"
+        )
+        changes["mass_effect_mm"] = (args.mass_effect[0], args.mass_effect[-1])
     if args.num_tumours is not None:
         _require(len(args.num_tumours) <= 2, "--num-tumours takes one number, or the least and the most")
         changes["num_tumours"] = (args.num_tumours[0], args.num_tumours[-1])
+        changes["several_probability"] = 1.0
     if args.volumes_path is not None:
         _require(
             args.min_volume is None and args.max_volume is None,
@@ -100,6 +148,21 @@ def preset_from(args: argparse.Namespace) -> Preset:
         changes["volumes_mm3"] = _read_volumes(args.volumes_path)
     preset = replace(preset, **changes)  # type: ignore[arg-type]
 
+    if preset.model != "glioma":
+        for option in ("mass_effect", "labels", "distractors"):
+            given = getattr(args, option) is not None
+            _require(not given, f"--{option.replace('_', '-')} needs --preset diverse")
+        _require(preset.shape != "infiltrative", "--shape infiltrative needs --preset diverse")
+    _require(
+        preset.shape != "infiltrative" or args.shape_engine == "formula",
+        "--shape-engine resector has no infiltrative shapes; add --shape noisy, ellipsoid or cuboid",
+    )
+    _require(
+        0 <= preset.distractor_probability <= 1,
+        f"--distractors {preset.distractor_probability:g}: needs 0 to 1",
+    )
+    low, high = preset.mass_effect_mm
+    _require(0 <= low <= high <= 30, f"--mass-effect {low:g} {high:g}: needs 0 <= least <= most <= 30 mm")
     low, high = preset.min_volume_mm3, preset.max_volume_mm3
     _require(0 < low < float("inf"), f"--min-volume {low:g}: must be above 0 mm^3")
     _require(0 < high < float("inf"), f"--max-volume {high:g}: must be above 0 mm^3")

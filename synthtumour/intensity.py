@@ -13,6 +13,8 @@ from synthtumour.blending import blend
 from synthtumour.presets import Preset
 
 TASKS = ("train", "val")
+VAL_TASKS = ("scaled", "flat", "rings")
+_RING_INSIDE = 0.6  # of the scan
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,31 @@ def training_task(
 
 
 def validation_task(
-    scan: np.ndarray, mask: np.ndarray, core: np.ndarray | None, intensity: Hyperintensity
+    scan: np.ndarray,
+    mask: np.ndarray,
+    core: np.ndarray | None,
+    intensity: Hyperintensity,
+    rule: str = "scaled",
 ) -> np.ndarray:
-    """The scan itself, brightened inside the hard bool `mask`: its own texture survives."""
-    image = np.where(mask, intensity.factor * scan, scan)
+    """A tumour by another rule than any training task's, in the hard bool `mask` (and `core`).
+
+    'scaled' (the paper's): the scan itself, brightened, so that its own texture survives. 'flat': one
+    intensity for the tumour and one for the core, no texture at all. 'rings': a bright shell about an inside
+    that is darker than the scan.
+    """
+    if rule == "rings":
+        factor = np.where(_inner_part(mask), _RING_INSIDE, intensity.factor)
+        return np.where(mask, factor * scan, scan)
+    below = np.full_like(scan, scan[mask].mean()) if rule == "flat" and mask.any() else scan
+    image = np.where(mask, intensity.factor * below, scan)
     if core is not None and intensity.core_factor is not None:
-        image = np.where(core, intensity.core_factor * image, image)
+        image = np.where(core, intensity.core_factor * (below if rule == "flat" else image), image)
     return image
+
+
+def _inner_part(mask: np.ndarray) -> np.ndarray:
+    """The deeper half of a mask's voxels, by distance to its border in voxels."""
+    from scipy import ndimage
+
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
+    return mask & (depth > np.median(depth[mask])) if mask.any() else mask

@@ -29,6 +29,15 @@ class Preset:
     buffer_sigma_mm: float
     label_threshold: float
     volumes_mm3: tuple[float, ...] = ()  # drawn from this list instead of the range, if any
+    # which rooms make the tumours: 'paper' (shape, intensity) or 'glioma' (growth, appearance, distractors)
+    model: str = "paper"
+    val_task: str = "scaled"  # one of intensity.VAL_TASKS, or 'mixed': one of them drawn for each case
+    # model 'glioma' only
+    several_probability: float = 1.0  # how often num_tumours is drawn; else the least
+    distractor_probability: float = 0.0  # how often a scan is disturbed
+    tumour_free_probability: float = 0.0  # how often a training case of a dataset gets no tumour
+    mass_effect_mm: tuple[float, float] = (0.0, 0.0)  # how far tissue at the border is pushed
+    labels: str = "whole"  # or 'brats'
 
 
 PRESETS = {
@@ -50,7 +59,116 @@ PRESETS = {
         buffer_sigma_mm=1.0,
         label_threshold=0.1,
     ),
+    # Tumours meant to look like gliomas on FLAIR; benchmarks/REALISM.md has what they were chosen by.
+    "diverse": Preset(
+        name="diverse",
+        model="glioma",
+        shape="infiltrative",
+        min_volume_mm3=1_000.0,
+        max_volume_mm3=200_000.0,
+        max_axis_ratio=2.0,
+        noise_scale=1.0,
+        noise_smoothness=3.0,
+        noise_octaves=4,
+        num_tumours=(1, 3),
+        several_probability=0.15,
+        core_probability=0.5,
+        intensity_range=(3.0, 6.5),  # robust standard deviations of the brain above its median
+        core_intensity_range=(0.8, 1.2),  # of the validation task
+        blur_sigma_mm=5.0,
+        buffer_sigma_mm=0.7,
+        label_threshold=0.5,
+        val_task="scaled",
+        distractor_probability=0.8,
+        tumour_free_probability=0.2,
+    ),
 }
+
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How a front runs, relative to white matter, and how rough its speed is."""
+
+    cortex_speed: Range
+    csf_speed: Range
+    roughness: Range
+
+
+@dataclass(frozen=True)
+class CoreKind:
+    """One kind of core; `level` multiplies the tissue level or, if `relative`, the oedema's brightness."""
+
+    name: str
+    share: float
+    level: Range
+    relative: bool
+    texture: Range
+    edge_mm: Range
+    ring_probability: float
+    enhancing_probability: float
+
+
+@dataclass(frozen=True)
+class GliomaRanges:
+    """What the model 'glioma' draws from, beside what a preset says. Uniform unless said otherwise."""
+
+    # growth
+    lobes: tuple[int, int] = (1, 5)
+    elongation: Range = (0.0, 1.0)  # radii over which the lobes lie on a line
+    noise_radii: Range = (0.4, 1.2)  # feature size of the noise, in radii
+    circumscribed_probability: float = 0.4
+    circumscribed: Margin = Margin(cortex_speed=(0.5, 1.0), csf_speed=(0.2, 0.7), roughness=(0.2, 0.7))
+    infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
+    extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
+    # oedema
+    edge_mm: Range = (0.8, 5.0)  # log-uniform
+    falloff: Range = (0.0, 0.4)
+    texture: Range = (0.02, 0.14)
+    texture_mm: Range = (8.0, 30.0)
+    grain: Range = (0.7, 1.0)
+    # core
+    core_offset: float = 0.26  # standard deviation along each axis, in radii
+    core_fraction: Range = (0.1, 0.6)
+    core_roughness: Range = (0.1, 0.6)
+    rim_mm: Range = (2.0, 7.0)
+    rim_level: Range = (0.95, 1.25)
+    cores: tuple[CoreKind, ...] = (
+        CoreKind("necrotic", 0.40, (0.3, 1.0), False, (0.03, 0.2), (1.0, 4.0), 0.85, 0.0),
+        CoreKind("cyst", 0.20, (0.1, 0.7), False, (0.0, 0.05), (0.5, 1.5), 0.85, 0.0),
+        CoreKind("solid", 0.25, (1.1, 1.5), False, (0.03, 0.2), (1.0, 5.0), 0.0, 0.5),
+        CoreKind("bright", 0.15, (1.05, 1.5), True, (0.03, 0.2), (1.0, 6.0), 0.0, 0.5),
+    )
+    # distractors
+    contrast_probability: float = 0.6
+    dark_contrast: Range = (0.5, 1.05)
+    bright_contrast: Range = (0.7, 1.6)
+    bias_probability: float = 0.5
+    bias: Range = (0.0, 0.5)
+    bias_mm: Range = (80.0, 200.0)
+    surface_probability: float = 0.4
+    surface: Range = (-0.2, 0.3)
+    surface_mm: float = 15.0
+    spots_probability: float = 0.5
+    spots: tuple[int, int] = (1, 8)
+    spot_radius_mm: Range = (1.5, 7.0)  # log-uniform
+    spot_lift: Range = (1.0, 4.5)  # robust standard deviations of the brain
+    caps_probability: float = 0.5
+    caps_mm: Range = (2.0, 6.0)
+    caps_lift: Range = (1.0, 4.5)
+    caps_noise_mm: Range = (8.0, 30.0)
+    spot_pair_probability: float = 0.6
+    cortex_probability: float = 0.25
+    cortex_radius_mm: Range = (8.0, 30.0)
+    cortex_factor: Range = (1.1, 1.4)
+    slice_probability: float = 0.12
+    slice_width_mm: Range = (1.0, 3.0)
+    slice_factor: Range = (0.75, 1.3)
+
+
+GLIOMA = GliomaRanges()
 
 
 @dataclass(frozen=True)

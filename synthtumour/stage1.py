@@ -10,19 +10,30 @@ import hashlib
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from synthtumour import __version__
 from synthtumour.blending import buffer_reach_mm, dilated, gaussian_in_box, grown
-from synthtumour.intensity import Hyperintensity, draw_hyperintensity, training_task, validation_task
+from synthtumour.intensity import (
+    VAL_TASKS,
+    Hyperintensity,
+    draw_hyperintensity,
+    training_task,
+    validation_task,
+)
 from synthtumour.presets import PRESETS, Preset
 from synthtumour.shape import Box, TumourShape, bounding_box, draw_shape, rasterise
 from synthtumour.volume import Grid, InputError, Volume, read_volume
 
+if TYPE_CHECKING:  # the rooms of the model 'glioma' are entered only by its presets
+    from synthtumour.glioma import Scene
+    from synthtumour.tissue import Tissue
+
 _MAX_DRAWS = 100
+_HEADER = ("synthtumour", "preset", "case", "seed")
 _RIM_MM = 5.0  # how far around a tumour its contrast is measured
 # A whole head is never this small, a brain never this large.
 _LARGEST_BRAIN_ML = 2300.0
@@ -47,11 +58,15 @@ class Rendering:
     blur_sigma_mm: float
     label_threshold: float
     shape_engine: str = "formula"  # or 'resector'
+    val_task: str = "scaled"  # one of intensity.VAL_TASKS
 
 
 @dataclass(frozen=True, eq=False)
 class Synthesis:
-    """A synthetic case: `image` and `label` (uint8 {0, 1}) on the scan's grid, and the JSON-able `record`."""
+    """A synthetic case: `image` and `label` (uint8) on the scan's grid, and the JSON-able `record`.
+
+    Label values are 0 and 1, or with `labels='brats'` of the preset 0 to 3.
+    """
 
     image: Volume
     label: Volume
@@ -79,41 +94,58 @@ def synthesise(
     case: str = "",
     centre_ras_mm: tuple[float, float, float] | None = None,
     shape_engine: str = "formula",
+    location_prior: Volume | None = None,
 ) -> Synthesis:
     """Put synthetic tumours into `scan`, inside `brain_mask`.
 
     The same `seed` and `case` give the same tumours for either task. `centre_ras_mm` places the first
-    tumour. Raises InputError if the scan cannot be used or if nothing fits after many draws.
+    tumour; the others, or all, start where `location_prior` (on the scan's grid) says. Raises InputError if
+    the scan cannot be used or if nothing fits after many draws.
     """
     brain = _usable_brain(scan, brain_mask)
+    if centre_ras_mm is not None and not _is_inside(brain, scan.grid, centre_ras_mm):
+        raise InputError(
+            f"centre {_mm(centre_ras_mm)}: outside the brain; choose a point inside it (RAS, mm)"
+        )
+    prior = None if location_prior is None else _usable_prior(location_prior, brain, scan.grid)
+    val_task = _val_task(preset, seed, case)
+    if preset.model == "glioma":
+        return _synthesise_gliomas(
+            scan, brain, preset, seed, case, (task, val_task, shape_engine), centre_ras_mm, prior
+        )
     rendering = Rendering(
-        task, preset.buffer_sigma_mm, preset.blur_sigma_mm, preset.label_threshold, shape_engine
+        task, preset.buffer_sigma_mm, preset.blur_sigma_mm, preset.label_threshold, shape_engine, val_task
     )
-    drawn = _draw_tumours(case_generator(seed, case), preset, brain, scan.grid, rendering, centre_ras_mm)
+    drawn = _draw_tumours(
+        case_generator(seed, case), preset, brain, scan.grid, rendering, centre_ras_mm, prior
+    )
     tumours, masks = zip(*drawn, strict=True)
-    header = {"synthtumour": __version__, "preset": preset.name, "case": case, "seed": seed}
-    return _render(scan, brain, tumours, masks, rendering, header)
+    return _render(scan, brain, tumours, masks, rendering, _header(preset, seed, case))
 
 
 def untouched(
     scan: Volume, brain_mask: Volume, preset: Preset = PRESETS["paper"], *, seed: int, case: str = ""
 ) -> Synthesis:
-    """`scan` as it is, with an empty label and a record without tumours."""
+    """`scan` with an empty label and a record without tumours: as it is, or with the preset's distractors."""
     brain = _usable_brain(scan, brain_mask)
+    if preset.model == "glioma":
+        how = ("train", preset.val_task, "formula")
+        return _synthesise_gliomas(scan, brain, preset, seed, case, how, tumour_free=True)
     rendering = Rendering("train", preset.buffer_sigma_mm, preset.blur_sigma_mm, preset.label_threshold)
-    header = {"synthtumour": __version__, "preset": preset.name, "case": case, "seed": seed}
-    return _render(scan, brain, (), (), rendering, header)
+    return _render(scan, brain, (), (), rendering, _header(preset, seed, case))
 
 
 def resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
     """The case that `record` describes, made again from the same scan and brain mask."""
+    if "distractors" in record:
+        return _resynthesise_gliomas(scan, brain_mask, record)
     try:
         rendering = Rendering(**record["rendering"])
         tumours = [
             Tumour(_shape(t["shape"]), t["core"] and _shape(t["core"]), Hyperintensity(**t["intensity"]))
             for t in record["tumours"]
         ]
-        header = {key: record[key] for key in ("synthtumour", "preset", "case", "seed")}
+        header = {key: record[key] for key in _HEADER}
     except (KeyError, TypeError) as error:
         raise InputError(f"not a record of a synthetic case: {error!r} is missing or wrong") from error
     brain = _usable_brain(scan, brain_mask)
@@ -131,6 +163,17 @@ def case_generator(seed: int, case: str) -> np.random.Generator:
     """The random stream of one case: it depends on seed and name, not on order, workers or other cases."""
     digest = hashlib.sha256(case.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:16], "little")])
+
+
+def _header(preset: Preset, seed: int, case: str) -> dict[str, Any]:
+    return dict(zip(_HEADER, (__version__, preset.name, case, seed), strict=True))
+
+
+def _val_task(preset: Preset, seed: int, case: str) -> str:
+    """The rule of the validation task; 'mixed' draws one, from a stream of its own."""
+    if preset.val_task != "mixed":
+        return preset.val_task
+    return VAL_TASKS[int(case_generator(seed, f"{case} validation task").integers(len(VAL_TASKS)))]
 
 
 # ---------------------------------------------------------------- brain masks
@@ -216,18 +259,15 @@ def _draw_tumours(
     grid: Grid,
     rendering: Rendering,
     centre_ras_mm: tuple[float, float, float] | None,
+    prior: np.ndarray | None,
 ) -> list[tuple[Tumour, _Masks]]:
-    if centre_ras_mm is not None and not _is_inside(brain, grid, centre_ras_mm):
-        raise InputError(
-            f"centre {_mm(centre_ras_mm)}: outside the brain; choose a point inside it (RAS, mm)"
-        )
     least, most = preset.num_tumours
     wanted = int(rng.integers(least, most + 1))
     drawn: list[tuple[Tumour, _Masks]] = []
     taken = np.zeros(brain.shape, bool)
     for number in range(wanted):
         fitting = _draw_one(
-            rng, preset, brain, grid, rendering, centre_ras_mm if number == 0 else None, taken
+            rng, preset, brain, grid, rendering, centre_ras_mm if number == 0 else None, taken, prior
         )
         if fitting is None:
             break
@@ -250,12 +290,16 @@ def _draw_one(
     rendering: Rendering,
     centre_ras_mm: tuple[float, float, float] | None,
     taken: np.ndarray,
+    prior: np.ndarray | None,
 ) -> tuple[Tumour, _Masks] | None:
     """A tumour apart from those `taken`; None if none of many draws fits."""
     intensity = draw_hyperintensity(rng, preset)
     brain_mm3 = brain.sum() * grid.voxel_ml * 1000
     for _ in range(_MAX_DRAWS):
-        shape = draw_shape(rng, preset, brain, grid, centre_ras_mm)
+        centre = centre_ras_mm
+        if centre is None and prior is not None:
+            centre = _centre_from(rng, prior, grid)
+        shape = draw_shape(rng, preset, brain, grid, centre)
         if shape.volume_mm3 > brain_mm3:
             continue
         hit = rasterise(shape, brain, grid, rendering.shape_engine)
@@ -290,6 +334,28 @@ def _draw_core(
 def _is_inside(brain: np.ndarray, grid: Grid, ras_mm: tuple[float, float, float]) -> bool:
     index = np.rint(grid.to_index(np.array(ras_mm))).astype(int)
     return bool(np.all((index >= 0) & (index < brain.shape)) and brain[tuple(index)])
+
+
+def _usable_prior(prior: Volume, brain: np.ndarray, grid: Grid) -> np.ndarray:
+    """The location prior (float) inside the brain; InputError if it cannot be drawn from."""
+    if differences := prior.grid.differences(grid):
+        raise InputError(
+            f"the location prior is on another grid than the scan: {differences} (in RAS order); resample it"
+        )
+    inside = np.where(brain, prior.array, 0).astype(np.float32)
+    if not np.isfinite(inside).all() or inside.min() < 0 or not inside.any():
+        raise InputError(
+            "the location prior needs numbers from 0 up that are not all zero inside the brain; check the map"
+        )
+    return inside
+
+
+def _centre_from(rng: np.random.Generator, prior: np.ndarray, grid: Grid) -> tuple[float, float, float]:
+    """RAS mm of a voxel drawn with the probability that `prior` gives it."""
+    total = np.cumsum(prior.ravel(), dtype=np.float64)
+    flat = min(int(np.searchsorted(total, rng.random() * total[-1], side="right")), total.size - 1)
+    r, a, s = (float(x) for x in grid.to_ras(np.array(np.unravel_index(flat, prior.shape))))
+    return r, a, s
 
 
 def _mm(ras_mm: Any) -> str:
@@ -353,7 +419,7 @@ def _render(
             after = training_task(before, blurred, one.soft, one.soft_core, tumour.intensity)
             changed, inside = one.soft > 0, one.soft > rendering.label_threshold
         else:
-            after = validation_task(before, one.hard, one.core, tumour.intensity)
+            after = validation_task(before, one.hard, one.core, tumour.intensity, rendering.val_task)
             changed, inside = one.hard, one.hard
         image = stored_where_it_fits(image, one.patch, changed, after)
         label[one.patch] |= inside
@@ -364,6 +430,70 @@ def _render(
         "tumours": [asdict(tumour) for tumour in tumours],
         "measured": measure(image, label, brain, scan.grid, rendering.buffer_sigma_mm),
     }
+    return Synthesis(result, result.with_array(label), record)
+
+
+def _synthesise_gliomas(
+    scan: Volume,
+    brain: np.ndarray,
+    preset: Preset,
+    seed: int,
+    case: str,
+    how: tuple[str, str, str],  # task, rule of the validation task, shape engine
+    centre_ras_mm: tuple[float, float, float] | None = None,
+    prior: np.ndarray | None = None,
+    tumour_free: bool = False,
+) -> Synthesis:
+    from synthtumour.glioma import GliomaRendering, draw_scene
+    from synthtumour.tissue import tissue_of
+
+    tissue = tissue_of(scan.array, brain, scan.grid)
+    task, val_task, engine = how
+    rendering = GliomaRendering(
+        task, val_task, preset.labels, preset.buffer_sigma_mm, preset.label_threshold, engine
+    )
+    scene = draw_scene(
+        case_generator(seed, case),
+        preset,
+        rendering,
+        tissue,
+        centre_ras_mm=centre_ras_mm,
+        prior=prior,
+        tumour_free=tumour_free,
+    )
+    return _render_gliomas(scan, brain, scene, tissue, _header(preset, seed, case))
+
+
+def _resynthesise_gliomas(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
+    from synthtumour.glioma import scene_from
+    from synthtumour.tissue import tissue_of
+
+    try:
+        scene = scene_from(record)
+        header = {key: record[key] for key in _HEADER}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"not a record of a synthetic case: {error!r} is missing or wrong") from error
+    brain = _usable_brain(scan, brain_mask)
+    return _render_gliomas(scan, brain, scene, tissue_of(scan.array, brain, scan.grid), header)
+
+
+def _render_gliomas(
+    scan: Volume, brain: np.ndarray, scene: Scene, tissue: Tissue, header: dict[str, Any]
+) -> Synthesis:
+    from synthtumour.glioma import render_scene
+
+    new, label = render_scene(scene, scan.array, brain, tissue)
+    box = bounding_box(brain)
+    changed = brain[box] & (new[box] != scan.array[box])
+    image = scan.array.copy(order="K")
+    if changed.any():
+        image = stored_where_it_fits(image, box, changed, new[box])
+    result = scan.with_array(image)
+    measured = measure(image, label > 0, brain, scan.grid, scene.rendering.buffer_sigma_mm)
+    if scene.rendering.labels == "brats":
+        for value, name in ((1, "core_ml"), (2, "oedema_ml"), (3, "enhancing_ml")):
+            measured[name] = round(int((label == value).sum()) * scan.grid.voxel_ml, 4)
+    record = {**header, **scene.as_record(), "measured": measured}
     return Synthesis(result, result.with_array(label), record)
 
 

@@ -1,0 +1,266 @@
+"""Stage 1 of the model 'glioma': tumours that are grown and painted, in a scan with distractors.
+
+As in `stage1`, drawing is the only random step and the record holds everything drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from synthtumour.appearance import (
+    Appearance,
+    Core,
+    Painted,
+    draw_appearance,
+    draw_core,
+    over_scan,
+    paint,
+    ramp,
+    subregions,
+)
+from synthtumour.displacement import displacement, pushed
+from synthtumour.distractors import (
+    BrightCortex,
+    Caps,
+    Distractors,
+    Spot,
+    UnevenSlice,
+    disturb,
+    draw_distractors,
+)
+from synthtumour.growth import Growth, draw_growth, draw_volume_mm3, grow, grow_shape
+from synthtumour.intensity import Hyperintensity, validation_task
+from synthtumour.presets import GLIOMA, Preset
+from synthtumour.shape import Box, TumourShape, draw_shape
+from synthtumour.tissue import Tissue, location_prior
+from synthtumour.volume import InputError
+
+_MAX_DRAWS = 100
+_APART_MM = 4.0  # between the borders of two tumours
+
+
+@dataclass(frozen=True)
+class Glioma:
+    """Everything drawn for one tumour."""
+
+    shape: Growth | TumourShape
+    core: Core | None
+    intensity: Appearance
+    push_mm: float
+
+
+@dataclass(frozen=True)
+class GliomaRendering:
+    """What turns drawn tumours into voxels, beside the tumours themselves."""
+
+    task: str  # 'train' or 'val'
+    val_task: str
+    labels: str  # 'whole' or 'brats'
+    buffer_sigma_mm: float
+    label_threshold: float
+    shape_engine: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything drawn for one case."""
+
+    rendering: GliomaRendering
+    distractors: Distractors
+    tumours: tuple[Glioma, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """JSON-able, with the keys of Stage 1's record."""
+        return {
+            "rendering": asdict(self.rendering),
+            "distractors": asdict(self.distractors),
+            "tumours": [asdict(tumour) for tumour in self.tumours],
+        }
+
+
+def draw_scene(
+    rng: np.random.Generator,
+    preset: Preset,
+    rendering: GliomaRendering,
+    tissue: Tissue,
+    *,
+    centre_ras_mm: tuple[float, float, float] | None = None,
+    prior: np.ndarray | None = None,
+    tumour_free: bool = False,
+) -> Scene:
+    """Draw distractors and tumours; `prior` (on the scan's grid) says where tumours start.
+
+    Raises InputError if fewer than the preset's least number of tumours fit.
+    """
+    disturbed = rng.random() < preset.distractor_probability
+    distractors = draw_distractors(rng, tissue)
+    if not disturbed:
+        distractors = Distractors()
+    if tumour_free:
+        return Scene(rendering, distractors, ())
+    chances = location_prior(tissue, prior)
+    least, most = preset.num_tumours
+    wanted = least
+    if rng.random() < preset.several_probability:
+        wanted = int(rng.integers(least, most + 1))
+    taken = np.zeros(tissue.grid.shape, bool)
+    tumours: list[Glioma] = []
+    for number in range(wanted):
+        centre = centre_ras_mm if number == 0 else None
+        tumour = _draw_one(rng, preset, rendering, tissue, chances, centre, taken, number > 0)
+        if tumour is None:
+            break
+        tumours.append(tumour)
+    if len(tumours) < least:
+        raise InputError(
+            f"only {len(tumours)} of {wanted} tumours fitted into the brain after {_MAX_DRAWS} draws; ask "
+            "for fewer or other volumes, or another centre or location prior"
+        )
+    return Scene(rendering, distractors, tuple(tumours))
+
+
+def render_scene(
+    scene: Scene, scan: np.ndarray, brain: np.ndarray, tissue: Tissue
+) -> tuple[np.ndarray, np.ndarray]:
+    """The synthetic scan (float32) and its label (uint8), [i, j, k] like `scan` and `brain` (bool)."""
+    rendering = scene.rendering
+    image = scan
+    if rendering.task == "train" and scene.distractors != Distractors():
+        image, tissue = disturb(scene.distractors, scan, brain, tissue)
+    image = image.astype(np.float32)
+    label = np.zeros(scan.shape, np.uint8)
+    for tumour in scene.tumours:
+        hit = _border(tumour.shape, tissue, rendering.shape_engine)
+        if hit is None:
+            raise InputError("the record's tumour lies outside this brain; use the scan it was made from")
+        box, border_mm = hit
+        if tumour.push_mm > 0 and rendering.task == "train":
+            field = displacement(border_mm, box, tissue, tumour.push_mm)
+            image = pushed(image, brain, field, box, tissue)
+        box, border_mm = _cropped(box, border_mm, 2 * tumour.intensity.edge_mm + 6)
+        _render_one(tumour, rendering, image, label, brain, tissue, box, border_mm)
+    return image, label
+
+
+def scene_from(record: dict[str, Any]) -> Scene:
+    """The scene in a record; KeyError or TypeError if it is none."""
+    distractors = {**record["distractors"]}
+    distractors["spots"] = tuple(Spot(**_tuples(spot)) for spot in distractors["spots"])
+    caps, cortex, uneven = (distractors[name] for name in ("caps", "cortex", "uneven_slice"))
+    distractors["caps"] = Caps(**caps) if caps else None
+    distractors["cortex"] = BrightCortex(**_tuples(cortex)) if cortex else None
+    distractors["uneven_slice"] = UnevenSlice(**uneven) if uneven else None
+    tumours = []
+    for drawn in record["tumours"]:
+        shape, core = _tuples(drawn["shape"]), drawn["core"]
+        tumours.append(
+            Glioma(
+                Growth(**shape) if shape["kind"] == "infiltrative" else TumourShape(**shape),
+                Core(**_tuples(core)) if core else None,
+                Appearance(**drawn["intensity"]),
+                drawn["push_mm"],
+            )
+        )
+    return Scene(GliomaRendering(**record["rendering"]), Distractors(**distractors), tuple(tumours))
+
+
+def _draw_one(
+    rng: np.random.Generator,
+    preset: Preset,
+    rendering: GliomaRendering,
+    tissue: Tissue,
+    chances: np.ndarray,
+    centre_ras_mm: tuple[float, float, float] | None,
+    taken: np.ndarray,
+    further: bool,
+) -> Glioma | None:
+    """A tumour apart from those `taken` (bool, coarse, updated); None if none of many draws fits."""
+    appearance = draw_appearance(rng, preset, tissue)
+    push_mm = float(rng.uniform(*preset.mass_effect_mm))
+    room_mm3 = 0.5 * tissue.brain.sum() * tissue.grid.voxel_ml * 1000
+    for _ in range(_MAX_DRAWS):
+        shape: Growth | TumourShape
+        if preset.shape == "infiltrative":
+            largest = math.inf
+            if further:
+                largest = draw_volume_mm3(rng, preset) * float(rng.uniform(*GLIOMA.extra_volume))
+            shape = draw_growth(rng, preset, tissue, chances, centre_ras_mm, largest)
+        else:
+            shape = draw_shape(rng, preset, chances > 0, tissue.grid, centre_ras_mm)
+        if shape.volume_mm3 > room_mm3:
+            continue
+        hit = _border(shape, tissue, rendering.shape_engine)
+        if hit is None or not (hit[1] < 0).any():
+            continue
+        box, border_mm = hit
+        if (taken[box] & (border_mm < _APART_MM)).any():
+            continue
+        taken[box] |= border_mm < _APART_MM
+        core = draw_core(rng, preset, appearance, shape.centre_ras_mm, shape.volume_mm3)
+        return Glioma(shape, core, appearance, push_mm)
+    return None
+
+
+def _border(shape: Growth | TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:
+    if isinstance(shape, Growth):
+        return grow(shape, tissue)
+    return grow_shape(shape, tissue, engine)
+
+
+def _render_one(
+    tumour: Glioma,
+    rendering: GliomaRendering,
+    image: np.ndarray,
+    label: np.ndarray,
+    brain: np.ndarray,
+    tissue: Tissue,
+    box: Box,
+    border_mm: np.ndarray,
+) -> None:
+    """Paint one tumour into `image` and mark it in `label`, both changed in place."""
+    appearance, shape = tumour.intensity, tumour.shape
+    fine = tissue.fine_box(box, image.shape)
+    inside_brain = brain[fine]
+    edge_mm = math.hypot(appearance.edge_mm, rendering.buffer_sigma_mm)
+    weight = ramp(tissue.refined(border_mm, box, fine), edge_mm) * inside_brain
+    inside = weight > rendering.label_threshold
+    painted: Painted = paint(
+        appearance, tumour.core, shape.centre_ras_mm, shape.volume_mm3, border_mm, box, tissue
+    )
+    core_mm = None
+    if tumour.core is not None:
+        core_mm = tissue.refined(painted.core_mm, box, fine)
+    part = image[fine]
+    if rendering.task == "train":
+        level, base = (tissue.refined(a, box, fine) for a in (painted.level, tissue.level[box]))
+        after = over_scan(part, level, base, weight, appearance.grain, tissue.median)
+        image[fine] = np.where(weight > 0, after, part)
+    else:
+        core = None if core_mm is None else inside & (core_mm < 0)
+        rule = Hyperintensity(appearance.factor, tumour.core.level if tumour.core else None)
+        image[fine] = validation_task(part, inside, core, rule, rendering.val_task)
+    if rendering.labels == "whole":
+        label[fine][inside] = 1
+    else:
+        marked = subregions(inside, inside if core_mm is None else core_mm, tumour.core)
+        label[fine][inside] = marked[inside]
+
+
+def _cropped(box: Box, border_mm: np.ndarray, margin_mm: float) -> tuple[Box, np.ndarray]:
+    """The part of a coarse box where a tumour can be seen, with one voxel round it."""
+    near = border_mm < margin_mm
+    cut = []
+    for axis, n in enumerate(near.shape):
+        along = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))
+        cut.append(slice(max(int(along[0]) - 1, 0), min(int(along[-1]) + 2, n)))
+    i, j, k = (slice(b.start + c.start, b.start + c.stop) for b, c in zip(box, cut, strict=True))
+    return (i, j, k), border_mm[tuple(cut)]
+
+
+def _tuples(drawn: dict[str, Any]) -> dict[str, Any]:
+    """A record in which JSON's lists are tuples again."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in drawn.items()}

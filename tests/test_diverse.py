@@ -1,0 +1,337 @@
+"""Preset diverse: tumours grown through tissue, painted, beside distractors; and paper, left as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import MakeHead, head_image, in_order
+
+import resect_multi_tumor
+from synthtumour.presets import PRESETS, Preset
+from synthtumour.stage1 import Synthesis, resynthesise, synthesise, untouched
+from synthtumour.volume import InputError, Volume
+
+DIVERSE = replace(PRESETS["diverse"], max_volume_mm3=40_000.0)
+PLAIN = replace(DIVERSE, distractor_probability=0.0, num_tumours=(1, 1))
+
+
+@pytest.fixture(scope="module")
+def head() -> tuple[Volume, Volume]:
+    image, brain = head_image((140.0, 170.0, 130.0), (1.0, 1.2, 2.0))
+    return Volume.from_image(image), Volume.from_image(brain)
+
+
+def made(head: tuple[Volume, Volume], preset: Preset = PLAIN, seed: int = 1, **how: object) -> Synthesis:
+    return synthesise(*head, preset, seed=seed, **how)  # type: ignore[arg-type]
+
+
+def integer_head() -> tuple[Volume, Volume]:
+    """A head made of whole numbers only, so that no library's rounding is in it."""
+    i, j, k = np.meshgrid(np.arange(70), np.arange(80), np.arange(60), indexing="ij")
+    brain = ((i - 35) * 8) ** 2 + ((j - 40) * 7) ** 2 + ((k - 30) * 9) ** 2 < 240**2
+    values = np.where(brain, 300 + (i * 7 + j * 13 + k * 29) % 41, 0).astype(np.int16)
+    volumes = []
+    for array in (values, brain.astype(np.uint8)):
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+        image.SetSpacing((2.0, 2.0, 2.0))
+        volumes.append(Volume.from_image(image))
+    return volumes[0], volumes[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "seed", "digest"),
+    [("train", 3, "136481a74ce65769"), ("val", 3, "98cc8bc679d7d055"), ("train", 11, "9370763bc1d371e8")],
+)
+def test_paper_makes_the_bytes_it_always_made(task: str, seed: int, digest: str) -> None:
+    """Digests of image and label as the first version of the toolkit made them."""
+    preset = replace(PRESETS["paper"], core_probability=1.0) if seed == 11 else PRESETS["paper"]
+    case = synthesise(*integer_head(), preset, seed=seed, task=task)
+    content = case.image.array.astype("<i2").tobytes("C") + case.label.array.tobytes("C")
+    assert hashlib.sha256(content).hexdigest()[:16] == digest
+
+
+# ---------------------------------------------------------------- what is made
+
+
+def test_the_record_makes_the_identical_case_again(head: tuple[Volume, Volume]) -> None:
+    preset = replace(
+        DIVERSE, distractor_probability=1.0, several_probability=1.0, core_probability=1.0, labels="brats"
+    )
+    preset = replace(preset, mass_effect_mm=(3.0, 6.0), num_tumours=(2, 2))
+    case = made(head, preset, seed=5)
+    again = resynthesise(*head, json.loads(json.dumps(case.record)))
+    assert np.array_equal(case.image.array, again.image.array)
+    assert np.array_equal(case.label.array, again.label.array)
+    assert again.record == case.record
+
+
+def test_label_lies_in_the_brain_and_the_rest_of_the_head_is_untouched(head: tuple[Volume, Volume]) -> None:
+    brain = head[1].array > 0
+    for seed in range(6):
+        case = made(head, replace(DIVERSE, distractor_probability=1.0), seed=seed)
+        assert case.label.array.dtype == np.uint8 and case.label.array.any()
+        assert not case.label.array[~brain].any()
+        assert np.array_equal(case.image.array[~brain], head[0].array[~brain])
+        assert case.image.array.dtype == head[0].array.dtype
+
+
+def test_away_from_the_tumour_the_scan_is_bit_identical_without_distractors(
+    head: tuple[Volume, Volume],
+) -> None:
+    case = made(head)
+    label = sitk.GetImageFromArray((case.label.array == 0).astype(np.uint8))
+    label.SetSpacing(case.image.grid.spacing_mm[::-1].tolist())
+    far = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(label, False, False, True)) < -30
+    changed = case.image.array != head[0].array
+    assert changed.any() and far.any() and not changed[far].any()
+
+
+def test_volumes_are_log_uniform_and_met(head: tuple[Volume, Volume]) -> None:
+    preset = replace(PLAIN, min_volume_mm3=1_000.0, max_volume_mm3=64_000.0, buffer_sigma_mm=0.0)
+    drawn, measured = [], []
+    for seed in range(30):
+        record = made(head, preset, seed=seed).record
+        drawn.append(record["tumours"][0]["shape"]["volume_mm3"])
+        measured.append(1000 * record["measured"]["volume_ml"])
+    assert 1_000 <= min(drawn) < 3_000 and 20_000 < max(drawn) <= 64_000
+    assert 4_000 < np.median(drawn) < 16_000  # log-uniform: the middle is 8000
+    assert np.median(np.abs(np.log(np.array(measured) / drawn))) < 0.1
+
+
+def test_tumours_grow_round_ventricles_and_start_in_tissue(head: tuple[Volume, Volume]) -> None:
+    """The head's ventricle (below 150) is an ellipsoid in its middle, where tumours would be likeliest."""
+    ventricle = (head[0].array < 150) & (head[1].array > 0)
+    inside = [made(head, seed=seed).label.array[ventricle].mean() for seed in range(8)]
+    assert ventricle.mean() > 0.001 and np.mean(inside) < 0.1
+
+
+def test_a_sulcus_holds_up_an_infiltrative_tumour(head: tuple[Volume, Volume]) -> None:
+    """A dark sheet beside the seed: nearly all of the tumour stays on the seed's side."""
+    i = head[0].grid.shape[0] // 2
+    array = head[0].array.copy()
+    array[i : i + 4] = np.minimum(array[i : i + 4], 30)
+    grid = head[0].grid
+    seed_ras = grid.to_ras(np.array([i - 8, grid.shape[1] // 3, grid.shape[2] // 2]))
+    sides = []
+    for scan in (head[0], head[0].with_array(array)):
+        preset = replace(PLAIN, min_volume_mm3=12_000.0, max_volume_mm3=12_000.0)
+        far = [
+            synthesise(scan, head[1], preset, seed=n, centre_ras_mm=tuple(seed_ras))
+            .label.array[i + 4 :]
+            .sum()
+            for n in range(6)
+        ]
+        sides.append(np.mean(far))
+    assert sides[1] < 0.6 * sides[0]
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "PIR"])
+def test_orientation_changes_nothing(make_head: MakeHead, tmp_path: Path, orientation: str) -> None:
+    arrays = []
+    for stored in ("LPS", orientation):
+        scan = make_head(f"in-{stored}", stored, spacing=(1.5, 2.0, 3.0))
+        outputs = [tmp_path / f"{stored}-{n}.nii.gz" for n in ("image", "label")]
+        arguments = [str(scan), *map(str, outputs), "--preset", "diverse", "--seed", "4"]
+        arguments += ["--distractors", "1", "--mass-effect", "4", "--max-volume", "30000"]
+        assert resect_multi_tumor.main(arguments) == 0
+        arrays.append([in_order(path) for path in outputs])
+    for first, second in zip(*arrays, strict=True):
+        assert np.array_equal(first, second)
+
+
+def test_seeds_and_cases_differ_and_tasks_share_their_tumours(head: tuple[Volume, Volume]) -> None:
+    one, other = made(head, seed=1), made(head, seed=2)
+    assert not np.array_equal(one.label.array, other.label.array)
+    assert not np.array_equal(one.label.array, made(head, seed=1, case="b").label.array)
+    validation = made(head, seed=1, task="val")
+    assert np.array_equal(one.label.array, validation.label.array)
+    assert not np.array_equal(one.image.array, validation.image.array)
+
+
+# ---------------------------------------------------------------- every option changes something
+
+
+@pytest.mark.parametrize("preset", [PLAIN, replace(PRESETS["paper"], max_volume_mm3=40_000.0)])
+def test_validation_tasks_are_three_rules(head: tuple[Volume, Volume], preset: Preset) -> None:
+    preset = replace(preset, core_probability=0.0)
+    values = {}
+    for rule in ("scaled", "flat", "rings"):
+        case = made(head, replace(preset, val_task=rule), task="val")
+        mask = case.label.array > 0
+        values[rule] = case.image.array[mask] / np.maximum(head[0].array[mask], 1)
+        assert np.array_equal(case.image.array[~mask], head[0].array[~mask])
+        assert case.record["rendering"]["val_task"] == rule
+        if rule == "flat":
+            assert len(np.unique(case.image.array[mask])) == 1
+    assert np.ptp(values["scaled"]) < 0.1  # one factor everywhere, but for rounding
+    assert 0.3 < (values["rings"] < 1).mean() < 0.7 and (values["rings"] > 1).any()
+
+
+def test_mixed_validation_tasks_are_drawn_for_each_case(head: tuple[Volume, Volume]) -> None:
+    preset = replace(PLAIN, val_task="mixed")
+    rules = {made(head, preset, task="val", case=f"c{n}").record["rendering"]["val_task"] for n in range(12)}
+    assert rules == {"scaled", "flat", "rings"}
+
+
+def test_brats_labels_divide_the_whole_tumour(head: tuple[Volume, Volume]) -> None:
+    seen = set()
+    for seed in range(12):
+        whole = made(head, replace(PLAIN, core_probability=1.0), seed=seed)
+        parts = made(head, replace(PLAIN, core_probability=1.0, labels="brats"), seed=seed)
+        assert np.array_equal(whole.label.array > 0, parts.label.array > 0)
+        assert np.array_equal(whole.image.array, parts.image.array)
+        seen |= set(np.unique(parts.label.array).tolist())
+        measured = parts.record["measured"]
+        total = measured["core_ml"] + measured["oedema_ml"] + measured["enhancing_ml"]
+        assert total == pytest.approx(measured["volume_ml"], abs=1e-3)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_mass_effect_pushes_tissue_outwards_and_never_folds_it() -> None:
+    """A dark shell 5 mm beyond the tumour's border moves away from it."""
+    from synthtumour.displacement import displacement, least_jacobian, pushed
+    from synthtumour.tissue import tissue_of
+
+    scan, brain = integer_head()
+    tissue = tissue_of(scan.array, brain.array > 0, scan.grid)
+    points = scan.grid.to_ras(np.moveaxis(np.indices(scan.grid.shape), 0, -1))
+    distance = np.linalg.norm(points - scan.grid.to_ras(np.array([35, 40, 30])), axis=-1)
+    marker = np.where(np.abs(distance - 20) < 2, 1000.0, scan.array).astype(np.float32)
+    border = (distance[tissue.box] - 15).astype(np.float32)
+    field = displacement(border, tissue.whole(), tissue, 6.0)
+    assert least_jacobian(field, tissue.spacing_mm) >= 0.2
+    moved = pushed(marker, brain.array > 0, field, tissue.whole(), tissue)
+    before, after = (distance[a > 700].mean() for a in (marker, moved))
+    assert 1.5 < after - before < 6
+    assert np.array_equal(moved[brain.array == 0], marker[brain.array == 0])
+    giant = displacement(border, tissue.whole(), tissue, 60.0)  # far more than 15 mm of tissue can give way
+    assert least_jacobian(giant, tissue.spacing_mm) >= 0.2
+
+
+def test_mass_effect_option_moves_the_scan_and_not_the_label(head: tuple[Volume, Volume]) -> None:
+    plain, with_push = made(head), made(head, replace(PLAIN, mass_effect_mm=(6.0, 6.0)))
+    assert np.array_equal(plain.label.array, with_push.label.array)
+    moved = (plain.image.array != with_push.image.array) & (plain.label.array == 0)
+    assert moved.sum() > 100
+
+
+def test_distractors_change_the_scan_but_neither_label_nor_background(head: tuple[Volume, Volume]) -> None:
+    plain, disturbed = made(head), made(head, replace(PLAIN, distractor_probability=1.0))
+    assert np.array_equal(plain.label.array, disturbed.label.array)
+    away = (plain.label.array == 0) & (head[1].array > 0)
+    assert (plain.image.array[away] != disturbed.image.array[away]).mean() > 0.3
+
+
+def test_every_kind_of_distractor_shows(head: tuple[Volume, Volume]) -> None:
+    from synthtumour.distractors import BrightCortex, Caps, Distractors, Spot, UnevenSlice, disturb
+    from synthtumour.tissue import tissue_of
+
+    scan, brain = head[0].array, head[1].array > 0
+    tissue = tissue_of(scan, brain, head[0].grid)
+    centre = tuple(head[0].grid.to_ras(np.argwhere(brain).mean(axis=0) + [25, 0, 0]))
+    for one in (
+        Distractors(dark_contrast=0.5),
+        Distractors(bright_contrast=0.5),
+        Distractors(bias=0.4),
+        Distractors(surface=0.3),
+        Distractors(spots=(Spot(centre, 5.0, 1.5, 7),)),
+        Distractors(caps=Caps(5.0, 1.5, 20.0, 7)),
+        Distractors(cortex=BrightCortex(tuple(tissue.grid.to_ras(np.argwhere(tissue.brain)[0])), 20.0, 1.4)),
+        Distractors(uneven_slice=UnevenSlice(centre[2], 2.0, 1.3)),
+    ):
+        out, _ = disturb(one, scan, brain, tissue)
+        assert np.abs(out - scan)[brain].max() > 20, one
+        assert np.array_equal(out[~brain], scan[~brain].astype(np.float32))
+    same, _ = disturb(Distractors(), scan, brain, tissue)
+    assert np.abs(same - scan).max() < 0.01
+
+
+def test_tumour_free_cases_have_an_empty_label_and_maybe_distractors(head: tuple[Volume, Volume]) -> None:
+    as_it_is = untouched(*head, PLAIN, seed=1)
+    disturbed = untouched(*head, replace(PLAIN, distractor_probability=1.0), seed=1)
+    for case in (as_it_is, disturbed):
+        assert not case.label.array.any() and case.record["measured"]["volume_ml"] == 0
+        assert np.array_equal(resynthesise(*head, case.record).image.array, case.image.array)
+    assert np.array_equal(as_it_is.image.array, head[0].array)
+    assert not np.array_equal(disturbed.image.array, head[0].array)
+
+
+@pytest.mark.parametrize("preset", [PLAIN, replace(PRESETS["paper"], max_volume_mm3=40_000.0)])
+def test_location_prior_says_where_tumours_start(head: tuple[Volume, Volume], preset: Preset) -> None:
+    prior = np.zeros(head[0].grid.shape, np.float32)
+    half = head[0].grid.shape[0] // 2
+    prior[half + 15 : half + 30] = 1  # the right side
+    given = head[0].with_array(prior)
+    cases = [made(head, preset, seed=seed, location_prior=given) for seed in range(5)]
+    index = head[0].grid.to_index([c.record["tumours"][0]["shape"]["centre_ras_mm"] for c in cases])
+    assert ((index[:, 0] > half + 13) & (index[:, 0] < half + 31)).all()
+    assert np.array_equal(resynthesise(*head, cases[0].record).image.array, cases[0].image.array)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [(np.zeros(1), "all zero"), (-np.ones(1), "from 0 up"), (np.array([np.nan]), "from 0 up")],
+)
+def test_useless_location_priors_are_refused(
+    head: tuple[Volume, Volume], values: np.ndarray, said: str
+) -> None:
+    prior = head[0].with_array(np.broadcast_to(values.astype(np.float32), head[0].grid.shape).copy())
+    with pytest.raises(InputError, match=said):
+        made(head, location_prior=prior)
+
+
+@pytest.mark.parametrize("shape", ["noisy", "ellipsoid", "cuboid"])
+def test_other_shapes_work_with_the_same_appearance(head: tuple[Volume, Volume], shape: str) -> None:
+    preset = replace(PLAIN, shape=shape, min_volume_mm3=20_000.0, max_volume_mm3=20_000.0)
+    case = made(head, preset)
+    assert case.record["tumours"][0]["shape"]["kind"] == shape
+    assert not np.array_equal(case.label.array, made(head).label.array)
+    assert np.array_equal(resynthesise(*head, case.record).image.array, case.image.array)
+
+
+def test_core_probability_and_intensity_range_are_heeded(head: tuple[Volume, Volume]) -> None:
+    with_core = made(head, replace(PLAIN, core_probability=1.0)).record["tumours"][0]
+    without = made(head, replace(PLAIN, core_probability=0.0))
+    assert with_core["core"] is not None and without.record["tumours"][0]["core"] is None
+    brighter = made(head, replace(PLAIN, core_probability=0.0, intensity_range=(9.0, 9.0)))
+    mask = without.label.array > 0
+    assert brighter.image.array[mask].mean() > 1.2 * without.image.array[mask].mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mass-effect", "3"], "--mass-effect needs --preset diverse"),
+        (["--labels", "brats"], "--labels needs --preset diverse"),
+        (["--distractors", "1"], "--distractors needs --preset diverse"),
+        (["--shape", "infiltrative"], "--shape infiltrative needs --preset diverse"),
+        (["--preset", "diverse", "--shape-engine", "resector"], "no infiltrative shapes"),
+        (["--preset", "diverse", "--distractors", "2"], "--distractors 2"),
+        (["--preset", "diverse", "--mass-effect", "5", "2"], "--mass-effect 5 2"),
+        (["--location-prior", "missing.nii.gz"], "missing.nii.gz: no such file"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_one_line(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    scan = make_head()
+    outputs = [str(tmp_path / "i.nii.gz"), str(tmp_path / "l.nii.gz")]
+    assert resect_multi_tumor.main([str(scan), *outputs, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "i.nii.gz").exists()
+
+
+def test_location_prior_on_another_grid_is_refused(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, other = make_head(), make_head("other", spacing=(3.0, 3.0, 3.0))
+    outputs = [str(tmp_path / "i.nii.gz"), str(tmp_path / "l.nii.gz")]
+    assert resect_multi_tumor.main([str(scan), *outputs, "--location-prior", str(other)]) == 2
+    assert "another grid" in capsys.readouterr().err
