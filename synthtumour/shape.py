@@ -110,8 +110,13 @@ def rasterise(
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest face-connected part of a bool array."""
-    parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    return sitk.GetArrayFromImage(sitk.RelabelComponent(parts)) == 1
+    if not mask.any():
+        return mask
+    box = bounding_box(mask)
+    parts = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].astype(np.uint8)))
+    largest = np.zeros_like(mask)
+    largest[box] = sitk.GetArrayFromImage(sitk.RelabelComponent(parts)) == 1
+    return largest
 
 
 def bounding_box(mask: np.ndarray) -> Box:

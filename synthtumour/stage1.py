@@ -525,8 +525,8 @@ def measure(
     reach = buffer_reach_mm(buffer_sigma_mm)
     box = grown(bounding_box(label), reach + _RIM_MM, grid)
     part, inside = image[box], label[box]
-    near, far = (dilated(inside, margin, grid) for margin in (reach, reach + _RIM_MM))
-    rim = far & ~near & brain[box]
+    near = dilated(inside, reach, grid)
+    rim = dilated(near, _RIM_MM, grid) & ~near & brain[box]
     mean_inside = float(part[inside].mean(dtype=np.float64))
     mean_rim = float(part[rim].mean(dtype=np.float64)) if rim.any() else None
     centre = grid.to_ras(np.argwhere(inside).mean(axis=0) + [s.start for s in box])

@@ -12,7 +12,7 @@ import gzip
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -217,10 +217,11 @@ def extension_of(path: str | os.PathLike[str]) -> str:
     raise InputError(f"{path}: unknown image extension; use one of {', '.join(EXTENSIONS)}")
 
 
-def write_volumes(volumes: dict[Path, Volume]) -> None:
+def write_volumes(volumes: Mapping[str | os.PathLike[str], Volume]) -> None:
     """Write all `volumes` beside their paths first, then move all into place: none is ever half there."""
-    with staged_outputs(volumes) as partial:
-        for path, volume in volumes.items():
+    by_path = {Path(path): volume for path, volume in volumes.items()}
+    with staged_outputs(by_path) as partial:
+        for path, volume in by_path.items():
             write_in_place(volume, partial[path])
 
 
