@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="part of the training scans that is added untouched, with an empty label (default: %(default)s)",
     )
     parser.add_argument(
+        "--tumour-free-probability",
+        type=float,
+        metavar="P",
+        help="how often a training case gets no tumour (with preset diverse, distractors only); default: the "
+        "preset's",
+    )
+    parser.add_argument(
         "--seed", "-s", type=seed, default=0, help="same seed, same dataset (default: %(default)s)"
     )
     parser.add_argument(
@@ -114,6 +121,8 @@ def prompt(args: argparse.Namespace) -> int:
 
     check(args)
     preset = preset_from(args)
+    if args.tumour_free_probability is not None:
+        preset = replace(preset, tumour_free_probability=args.tumour_free_probability)
     dataset = dataset_at(args.output)
     found = find_scans(args.input, args.image_name, args.mask_name)
     groups = plan(args, preset, found, dataset)
@@ -128,7 +137,7 @@ def prompt(args: argparse.Namespace) -> int:
         reserved=dataset.files,
         preload=("synthtumour.stage1",),
     )
-    finish(report, found, dataset, args)
+    finish(report, found, dataset, args, preset.labels)
     return report.exit_code
 
 
@@ -144,6 +153,9 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"--val-fraction {args.val_fraction:g}: needs 0 or more, and less than 1")
     if not 0 <= args.tumour_free_fraction <= 1:
         raise InputError(f"--tumour-free-fraction {args.tumour_free_fraction:g}: needs 0 to 1")
+    probability = args.tumour_free_probability
+    if probability is not None and not 0 <= probability < 1:
+        raise InputError(f"--tumour-free-probability {probability:g}: needs 0 or more, and less than 1")
     for folder in (args.output, args.output / "imagesTr", args.output / "labelsTr"):
         if folder.resolve() == args.input.resolve():
             raise InputError(f"{args.input}: is also where the output would go; choose another --output")
@@ -165,6 +177,7 @@ def settings(args: argparse.Namespace, preset: Preset) -> dict[str, object]:
             "seed": args.seed,
             "shape-engine": args.shape_engine,
             "skull-strip": args.skull_strip,
+            "location-prior": args.location_prior and str(args.location_prior),
         },
         "preset": asdict(preset),
     }
@@ -180,6 +193,7 @@ class Source:
     shown: str  # the path in messages and in the manifest, relative to the input
     scan: Scan
     skull_strip: bool
+    location_prior: Path | None = None
 
 
 def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Dataset) -> list[Group]:
@@ -203,13 +217,23 @@ def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Datase
         names[name] = scan.name
         if args.subjects and scan.subject not in args.subjects:
             continue
-        source = Source(scan.image.relative_to(args.input).as_posix(), scan, args.skull_strip)
+        source = Source(
+            scan.image.relative_to(args.input).as_posix(), scan, args.skull_strip, prior_of(args, scan)
+        )
         task = "val" if scan.subject in held_out else "train"
         cases = [describe(args, preset, dataset, source, name, task, v) for v in range(args.variants)]
         if scan.name in untouched:
             cases.append(describe(args, preset, dataset, source, name, task, None))
         groups.append(Group(source, tuple(cases)))
     return groups
+
+
+def prior_of(args: argparse.Namespace, scan: Scan) -> Path | None:
+    """The location prior of one scan: the file given or, for a bare name, the one beside the scan."""
+    given: Path | None = args.location_prior
+    if given is None or given.is_file():
+        return given
+    return scan.image.parent / given
 
 
 def describe(
@@ -226,17 +250,18 @@ def describe(
     The tumours are drawn for scan and variant, not for the side of the split.
     """
     from synthtumour.fanout import Case, file_state
-    from synthtumour.nnunet import VAL_SUFFIX
+    from synthtumour.nnunet import VAL_SUFFIX, gets_no_tumour
 
-    scan = source.scan
+    scan, prior = source.scan, source.location_prior
     drawn_for = name
     if variant is None:
         drawn_for += "_free"
     elif args.variants > 1:
         drawn_for += f"_v{variant:0{max(2, len(str(args.variants - 1)))}d}"
     case = drawn_for + (VAL_SUFFIX if task == "val" else "")
+    without = task == "train" and gets_no_tumour(drawn_for, preset.tumour_free_probability, args.seed)
     parameters = {
-        "kind": "synthetic" if variant is not None else "tumour-free",
+        "kind": "tumour-free" if variant is None or without else "synthetic",
         "drawn_for": drawn_for,
         "seed": args.seed,
         "task": task,
@@ -245,6 +270,7 @@ def describe(
         "skull_strip": args.skull_strip,
         "scan": [source.shown, *file_state(scan.image)],
         "mask": [scan.mask.name, *file_state(scan.mask)] if scan.mask and scan.mask.is_file() else None,
+        "location_prior": [prior.name, *file_state(prior)] if prior and prior.is_file() else None,
     }
     columns = {
         "kind": parameters["kind"],
@@ -263,23 +289,24 @@ def describe(
 # ---------------------------------------------------------------- one case, in a worker
 
 
-def load_scan(source: Source) -> tuple[Source, Volume, Volume]:
-    """The scan and its brain mask."""
+def load_scan(source: Source) -> tuple[Source, Volume, Volume, Volume | None]:
+    """The scan, its brain mask and its location prior, if one is given."""
     from synthtumour.stage1 import prepare_brain, skull_stripped
     from synthtumour.volume import read_volume
 
     scan = read_volume(source.scan.image)
     brain = prepare_brain(scan, source.scan.image, source.scan.mask)
-    return source, skull_stripped(scan, brain) if source.skull_strip else scan, brain
+    prior = read_volume(source.location_prior) if source.location_prior else None
+    return source, skull_stripped(scan, brain) if source.skull_strip else scan, brain, prior
 
 
-def make_case(loaded: tuple[Source, Volume, Volume], case: Case) -> Mapping[str, object]:
+def make_case(loaded: tuple[Source, Volume, Volume, Volume | None], case: Case) -> Mapping[str, object]:
     """Write image and label of one case and return what the manifest says of it."""
     from synthtumour.presets import Preset
     from synthtumour.stage1 import synthesise, untouched
     from synthtumour.volume import InputError, write_volumes
 
-    source, scan, brain = loaded
+    source, scan, brain, prior = loaded
     parameters: Mapping[str, Any] = case.parameters
     image, label = case.outputs
     preset = Preset(**parameters["preset"])
@@ -289,7 +316,15 @@ def make_case(loaded: tuple[Source, Volume, Volume], case: Case) -> Mapping[str,
             made = untouched(scan, brain, preset, **drawn_for)
         else:
             engine = parameters["shape_engine"]
-            made = synthesise(scan, brain, preset, task=parameters["task"], shape_engine=engine, **drawn_for)
+            made = synthesise(
+                scan,
+                brain,
+                preset,
+                task=parameters["task"],
+                shape_engine=engine,
+                location_prior=prior,
+                **drawn_for,
+            )
     except InputError as error:
         raise InputError(f"{source.shown}: {error}") from error
     write_volumes({image: made.image, label: made.label})
@@ -323,7 +358,7 @@ def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 # ---------------------------------------------------------------- the end
 
 
-def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namespace) -> None:
+def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namespace, labels: str) -> None:
     """Write the dataset's own files, unless the run was interrupted, and say what there is now."""
     from synthtumour.fanout import MANIFEST_FILE
     from synthtumour.nnunet import next_commands, write_dataset
@@ -362,7 +397,8 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     say(f"every case, drawn and measured: {dataset.folder / MANIFEST_FILE}")
     if report.interrupted or not there:
         return
-    write_dataset(dataset, training, validation, f"Stage 1 of SynthTumour {__version__}, seed {args.seed}")
+    about = f"Stage 1 of SynthTumour {__version__}, seed {args.seed}"
+    write_dataset(dataset, training, validation, about, regions=labels == "brats")
     if not (training and validation):
         say("no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)")
     say("next:")

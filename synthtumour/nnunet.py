@@ -24,6 +24,7 @@ from synthtumour.volume import InputError
 
 VAL_SUFFIX = "val"
 FILE_ENDING = ".nii.gz"
+_BRATS_VALUES = {"0": "background", "1": "necrosis and other core", "2": "oedema", "3": "enhancing tumour"}
 _LONGEST_NAME = 180  # of 255 bytes, which also hold the suffixes and the name while being written
 
 
@@ -94,14 +95,29 @@ def tumour_free(scans: Iterable[str], fraction: float, seed: int) -> set[str]:
     return set(ranking[: max(round(fraction * len(ranking)), int(fraction > 0))])
 
 
+def gets_no_tumour(drawn_for: str, probability: float, seed: int) -> bool:
+    """Whether the training case `drawn_for` stays without a tumour; it depends on its name and seed only."""
+    digest = _hash(seed, f"no tumour {drawn_for}")
+    return int.from_bytes(digest[:8], "big") < probability * 2**64
+
+
 def write_dataset(
     dataset: Dataset,
     training: Sequence[str],
     validation: Sequence[str],
     description: str,
     channels: Sequence[str] = ("FLAIR",),
+    regions: bool = False,
 ) -> None:
-    """Write dataset.json and, if there are both kinds of cases, the split with its one fold."""
+    """Write dataset.json and, if there are both kinds of cases, the split with its one fold.
+
+    `regions`: labels hold BraTS's values; nnU-Net v2 then learns its three nested regions, v1 the values.
+    """
+    labels: dict[str, object] = {"background": 0, "tumour": 1}
+    values: dict[str, object] = {}
+    if regions:
+        labels = {"background": 0, "whole tumour": [1, 2, 3], "tumour core": [1, 3], "enhancing tumour": [3]}
+        values = {"regions_class_order": [2, 1, 3]}
     named_channels = {str(number): name for number, name in enumerate(channels)}
     about = {"name": dataset.folder.resolve().name, "description": description}
     cases = sorted((*training, *validation))
@@ -109,7 +125,8 @@ def write_dataset(
         content = {
             **about,
             "channel_names": named_channels,
-            "labels": {"background": 0, "tumour": 1},
+            "labels": labels,
+            **values,
             "numTraining": len(cases),
             "file_ending": FILE_ENDING,
         }
@@ -125,7 +142,7 @@ def write_dataset(
             "licence": "",
             "release": "",
             "modality": named_channels,
-            "labels": {"0": "background", "1": "tumour"},
+            "labels": _BRATS_VALUES if regions else {"0": "background", "1": "tumour"},
             "numTraining": len(cases),
             "numTest": 0,
             "training": listed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import MakeHead, head_image, in_order
 
+import prompt_multi_tumor
 import resect_multi_tumor
 from synthtumour.presets import PRESETS, Preset
 from synthtumour.stage1 import Synthesis, resynthesise, synthesise, untouched
@@ -335,3 +337,61 @@ def test_location_prior_on_another_grid_is_refused(
     outputs = [str(tmp_path / "i.nii.gz"), str(tmp_path / "l.nii.gz")]
     assert resect_multi_tumor.main([str(scan), *outputs, "--location-prior", str(other)]) == 2
     assert "another grid" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- over a folder
+
+
+def test_a_folder_of_diverse_cases(make_head: MakeHead, tmp_path: Path) -> None:
+    """BraTS regions in dataset.json, cases without a tumour for training only, priors beside the scans."""
+    for n in range(4):
+        scan = make_head(f"in/s{n}", spacing=(2.0, 2.0, 3.0), seed=n)
+        image = sitk.ReadImage(str(scan))
+        half = np.zeros(image.GetSize()[::-1], np.float32)
+        half[..., : half.shape[2] // 2] = 1  # LPS: the right side
+        prior = sitk.GetImageFromArray(half)
+        prior.CopyInformation(image)
+        sitk.WriteImage(prior, str(scan.parent / "prior.nii.gz"))
+    output = tmp_path / "Dataset009_Diverse"
+    arguments = ["--input", str(tmp_path / "in"), "--output", str(output), "--preset", "diverse"]
+    arguments += [
+        "--labels",
+        "brats",
+        "--variants",
+        "6",
+        "--tumour-free-probability",
+        "0.5",
+        "--workers",
+        "1",
+    ]
+    arguments += ["--location-prior", "prior.nii.gz", "--max-volume", "20000", "--core-probability", "1"]
+    assert prompt_multi_tumor.main(arguments) == 0
+    about = json.loads((output / "dataset.json").read_text())
+    assert about["labels"]["tumour core"] == [1, 3] and about["regions_class_order"] == [2, 1, 3]
+    with (output / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    values: set[int] = set()
+    for row in rows:
+        label = in_order(output / f"labelsTr/{row['case']}.nii.gz")
+        values |= set(np.unique(label).tolist())
+        assert label.any() == (row["kind"] == "synthetic")
+        record = json.loads(row["record"])
+        brain = in_order(tmp_path / "in" / row["mask"])
+        middle = np.argwhere(brain).mean(axis=0)[2]
+        for tumour in record["tumours"]:
+            assert tumour["shape"]["centre_ras_mm"][0] > _right_of(tmp_path / "in" / row["mask"], middle) - 4
+    assert values == {0, 1, 2, 3}
+    kinds = {(row["split"], row["kind"]) for row in rows}
+    assert kinds == {("train", "synthetic"), ("train", "tumour-free"), ("val", "synthetic")}
+    again = [tmp_path / name for name in ("i.nii.gz", "l.nii.gz")]
+    one = next(row for row in rows if row["kind"] == "synthetic")
+    source = str(tmp_path / "in" / one["source"])
+    manifest = ["--from-record", str(output / "manifest.csv"), "--case", one["case"]]
+    assert resect_multi_tumor.main([source, *map(str, again), *manifest]) == 0
+    assert again[0].read_bytes() == (output / f"imagesTr/{one['case']}_0000.nii.gz").read_bytes()
+
+
+def _right_of(path: Path, column: float) -> float:
+    """RAS x in mm of a column of an image read in RAS order."""
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
+    return -image.TransformContinuousIndexToPhysicalPoint((float(column), 0.0, 0.0))[0]
