@@ -111,16 +111,17 @@ def disturb(
     points = tissue.points_ras(whole)
     bias = np.ones(tissue.grid.shape, np.float32)
     if d.bias:
-        bias *= np.exp(d.bias * noise_at(points, d.bias_mm, d.bias_offset, 1))
+        bias *= np.exp(d.bias * _smooth_noise(tissue, d.bias_mm, d.bias_offset))
     if d.surface:
         bias *= 1 + d.surface * np.exp(-tissue.depth_mm / GLIOMA.surface_mm)
     field = bias.copy()
     for spot in d.spots:
         _add_spot(field, spot, tissue)
     if d.caps:
-        patchy = np.clip(0.6 + noise_at(points, d.caps.noise_mm, d.caps.noise_offset, 2), 0, 1)
-        near = np.exp(-0.5 * (_from_ventricles_mm(tissue) / d.caps.width_mm) ** 2)
-        field *= 1 + (d.caps.factor - 1) * patchy * near * tissue.matter
+        far = _from_ventricles_mm(tissue) / d.caps.width_mm
+        near = (far < 3) & tissue.brain
+        patchy = np.clip(0.6 + noise_at(points[near], d.caps.noise_mm, d.caps.noise_offset, 2), 0, 1)
+        field[near] *= 1 + (d.caps.factor - 1) * patchy * np.exp(-0.5 * far[near] ** 2) * tissue.matter[near]
     if d.cortex:
         near = np.exp(-0.5 * ((points - d.cortex.centre_ras_mm) ** 2).sum(axis=-1) / d.cortex.radius_mm**2)
         field *= 1 + (d.cortex.factor - 1) * tissue.cortex * tissue.matter * near
@@ -156,6 +157,14 @@ def _draw_spots(rng: np.random.Generator, tissue: Tissue) -> tuple[Spot, ...]:
             mirrored = (2 * middle - x + dx, y + dy, z + dz)
             spots.append(Spot(mirrored, radius, factor, int(rng.integers(_OFFSETS))))
     return tuple(spots)
+
+
+def _smooth_noise(tissue: Tissue, length_mm: float, offset: int) -> np.ndarray:
+    """Noise of one octave on the coarse grid, computed every fourth voxel: its features are far larger."""
+    axes = [np.linspace(0, n - 1, max(n // 4, 2)) for n in tissue.grid.shape]
+    sparse = tissue.grid.to_ras(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
+    values = noise_at(sparse, length_mm, offset, 1)
+    return ndimage.zoom(values, np.array(tissue.grid.shape) / values.shape, order=1)
 
 
 def _factor(rng: np.random.Generator, lift: tuple[float, float], tissue: Tissue) -> float:

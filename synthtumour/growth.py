@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import SimpleITK as sitk
@@ -73,6 +74,7 @@ def draw_growth(
     )
 
 
+@lru_cache(maxsize=4)  # a tumour is grown when it is drawn and again when it is rendered
 def grow(growth: Growth, tissue: Tissue) -> tuple[Box, np.ndarray] | None:
     """Coarse box and, on it, how far (mm of white matter) each voxel is beyond the tumour's border.
 
@@ -107,7 +109,9 @@ def grow(growth: Growth, tissue: Tissue) -> tuple[Box, np.ndarray] | None:
     if len(reached) < 2:
         return None
     border = reached[min(max(count, 1), len(reached) - 1)]
-    return box, np.where(brain, np.minimum(time - border, _FAR_MM), _FAR_MM).astype(np.float32)
+    border_mm = np.where(brain, np.minimum(time - border, _FAR_MM), _FAR_MM).astype(np.float32)
+    border_mm.flags.writeable = False  # it is shared
+    return box, border_mm
 
 
 def grow_shape(shape: TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:

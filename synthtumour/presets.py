@@ -124,7 +124,7 @@ class GliomaRanges:
     infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
     extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
     # oedema
-    edge_mm: Range = (0.8, 5.0)  # log-uniform
+    edge_mm: Range = (1.0, 8.0)  # log-uniform
     falloff: Range = (0.0, 0.4)
     texture: Range = (0.02, 0.14)
     texture_mm: Range = (8.0, 30.0)

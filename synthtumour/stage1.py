@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,9 +111,8 @@ def synthesise(
     prior = None if location_prior is None else _usable_prior(location_prior, brain, scan.grid)
     val_task = _val_task(preset, seed, case)
     if preset.model == "glioma":
-        return _synthesise_gliomas(
-            scan, brain, preset, seed, case, (task, val_task, shape_engine), centre_ras_mm, prior
-        )
+        how = (task, val_task, shape_engine)
+        return _synthesise_gliomas(scan, brain_mask, preset, seed, case, how, centre_ras_mm, prior)
     rendering = Rendering(
         task, preset.buffer_sigma_mm, preset.blur_sigma_mm, preset.label_threshold, shape_engine, val_task
     )
@@ -130,7 +130,7 @@ def untouched(
     brain = _usable_brain(scan, brain_mask)
     if preset.model == "glioma":
         how = ("train", preset.val_task, "formula")
-        return _synthesise_gliomas(scan, brain, preset, seed, case, how, tumour_free=True)
+        return _synthesise_gliomas(scan, brain_mask, preset, seed, case, how, tumour_free=True)
     rendering = Rendering("train", preset.buffer_sigma_mm, preset.blur_sigma_mm, preset.label_threshold)
     return _render(scan, brain, (), (), rendering, _header(preset, seed, case))
 
@@ -435,7 +435,7 @@ def _render(
 
 def _synthesise_gliomas(
     scan: Volume,
-    brain: np.ndarray,
+    brain_mask: Volume,
     preset: Preset,
     seed: int,
     case: str,
@@ -445,9 +445,8 @@ def _synthesise_gliomas(
     tumour_free: bool = False,
 ) -> Synthesis:
     from synthtumour.glioma import GliomaRendering, draw_scene
-    from synthtumour.tissue import tissue_of
 
-    tissue = tissue_of(scan.array, brain, scan.grid)
+    tissue = _tissue_of(scan, brain_mask)
     task, val_task, engine = how
     rendering = GliomaRendering(
         task, val_task, preset.labels, preset.buffer_sigma_mm, preset.label_threshold, engine
@@ -461,12 +460,11 @@ def _synthesise_gliomas(
         prior=prior,
         tumour_free=tumour_free,
     )
-    return _render_gliomas(scan, brain, scene, tissue, _header(preset, seed, case))
+    return _render_gliomas(scan, brain_mask.array > 0, scene, tissue, _header(preset, seed, case))
 
 
 def _resynthesise_gliomas(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
     from synthtumour.glioma import scene_from
-    from synthtumour.tissue import tissue_of
 
     try:
         scene = scene_from(record)
@@ -474,7 +472,14 @@ def _resynthesise_gliomas(scan: Volume, brain_mask: Volume, record: dict[str, An
     except (KeyError, TypeError) as error:
         raise InputError(f"not a record of a synthetic case: {error!r} is missing or wrong") from error
     brain = _usable_brain(scan, brain_mask)
-    return _render_gliomas(scan, brain, scene, tissue_of(scan.array, brain, scan.grid), header)
+    return _render_gliomas(scan, brain, scene, _tissue_of(scan, brain_mask), header)
+
+
+@lru_cache(maxsize=1)  # the variants of a scan follow one another
+def _tissue_of(scan: Volume, brain_mask: Volume) -> Tissue:
+    from synthtumour.tissue import tissue_of
+
+    return tissue_of(scan.array, brain_mask.array > 0, scan.grid)
 
 
 def _render_gliomas(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import MakeHead, head_image, in_order
+from conftest import ROOT, MakeHead, head_image, in_order
 
 import prompt_multi_tumor
 import resect_multi_tumor
@@ -395,3 +396,27 @@ def _right_of(path: Path, column: float) -> float:
     """RAS x in mm of a column of an image read in RAS order."""
     image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
     return -image.TransformContinuousIndexToPhysicalPoint((float(column), 0.0, 0.0))[0]
+
+
+def test_the_report_tells_tumours_apart(make_head: MakeHead, tmp_path: Path) -> None:
+    """A ball of known volume, contrast and depth, measured by the report."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import realism_report
+    finally:
+        sys.path.pop(0)
+    brain = np.zeros((60, 64, 68), np.uint8)
+    brain[5:55, 5:59, 5:63] = 1
+    i, j, k = np.indices(brain.shape)
+    ball = ((i - 30) ** 2 + (j - 32) ** 2 + (k - 34) ** 2 < 10**2).astype(np.uint8)
+    images = []
+    for array in (brain * 100.0 * (1 + ball), ball, brain):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((2.0, 2.0, 2.0))
+        images.append(image)
+    measured = realism_report.measure(*images)
+    assert measured["volume_ml"] == pytest.approx(4 / 3 * np.pi * 2**3, rel=0.03)
+    assert measured["contrast"] == pytest.approx(2.0) and measured["heterogeneity"] == 0
+    assert measured["sphericity"] == pytest.approx(1.0, abs=0.08)
+    assert 30 < measured["depth_mm"] < 36  # 25 voxels of brain less 10 of ball, at its upper end
+    assert measured["sharpness"] > 0.45
