@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ Writes D/imagesTrMix and D/labelsTrMix, and tables in CHECK. A run that was inte
 same command; a finished one is left as it is. Options may be written with - or with _.
 """
 PROGRAM = "stage2_mixed_with_pseudo_label.py"
+COMBINING = f"{PROGRAM} --combine"
 REJECTED_FILE, GATE_FOLDER, PICTURES_FOLDER = "rejected.csv", "gate", "pictures"
 Rejection = tuple[str, str, str, str]  # donor or healthy, its name, what is wrong in short, and at length
 
@@ -320,7 +321,9 @@ def check(args: argparse.Namespace) -> None:
         if masks is not None and not masks.is_dir():
             raise InputError(f"{masks}: no such folder; give the folder of the brain masks")
     if args.combine is not None:
-        dataset_at(args.combine)
+        dataset = dataset_at(args.combine)
+        if any(file.exists() for file in dataset.files) and not is_run(args.combine, {"program": COMBINING}):
+            raise InputError(f"{args.combine}: holds another dataset; choose another folder for --combine")
 
 
 def check_tables(folder: Path, table: Path) -> None:
@@ -400,7 +403,7 @@ def pass_through_gate(
     heads = (*donors, *recipients)
     cases = [stage2_cases.gate_case(head, limits) for head in heads]
     groups = [fanout.Group((head, limits), (case,)) for head, case in zip(heads, cases, strict=True)]
-    about = {"program": f"{PROGRAM}: gate", "version": __version__, "cases": [case.name for case in cases]}
+    about = {"program": f"{PROGRAM}, gate", "version": __version__, "cases": [case.name for case in cases]}
     return fanout.run(
         groups,
         stage2_cases.load_for_gate,
@@ -413,7 +416,7 @@ def pass_through_gate(
     )
 
 
-def is_run(folder: Path, about: dict[str, object]) -> bool:
+def is_run(folder: Path, about: Mapping[str, object]) -> bool:
     """Whether an earlier run in `folder` was about the same."""
     from synthtumour.fanout import RUN_FILE
 
@@ -430,7 +433,7 @@ def rejections(gate: Report) -> list[Rejection]:
     for row in gate.rows:
         kind, why = row.get("rejected"), row.get("why")
         if row["status"] != "made":
-            kind, why = "unusable scan", row["reason"]
+            kind, why = "unusable file", row["reason"]
         if kind:
             found.append((str(row["role"]), str(row["name"]), str(kind), str(why)))
     return found
@@ -616,32 +619,26 @@ def combine(
 
     dataset = dataset_at(args.combine)
     outputs = {case.name: case.outputs[: args.modality_num + 1] for group in groups for case in group.cases}
-    members = []
+    new_groups = []
+
+    def add(name: str, member: stage2_cases.Member, kind: str, subjects: str, split: str) -> None:
+        files = (*(dataset.image(name, n) for n in range(args.modality_num)), dataset.label(name))
+        columns = {"kind": kind, "subjects": subjects, "split": split}
+        new_groups.append(fanout.Group(member, (fanout.Case(name, files, member.parameters, columns),)))
+
     for row in mixed.rows:
         if row["status"] == "made":
-            name = str(row["case"])
-            subjects = f"{row['donor_subject']}, {row['recipient_subject']}"
-            members.append(
-                (name, stage2_cases.Member(None, limits, outputs[name]), "mixed", subjects, row["split"])
-            )
+            name, subjects = str(row["case"]), f"{row['donor_subject']}, {row['recipient_subject']}"
+            add(name, stage2_cases.Member(None, limits, outputs[name]), "mixed", subjects, str(row["split"]))
     for donor in donors:
-        split = "val" if donor.subject in held_out else "train"
-        member = stage2_cases.Member(donor, limits)
-        members.append(
-            (stage2_cases.member_name(donor.name), member, "pseudo-labelled", donor.subject, split)
-        )
-    new_groups = []
-    for name, member, kind, subjects, split in members:
-        files = tuple(dataset.image(name, n) for n in range(args.modality_num))
-        columns = {"kind": kind, "subjects": subjects, "split": split}
-        case = fanout.Case(name, (*files, dataset.label(name)), member.parameters, columns)
-        new_groups.append(fanout.Group(member, (case,)))
+        name, split = stage2_cases.member_name(donor.name), "val" if donor.subject in held_out else "train"
+        add(name, stage2_cases.Member(donor, limits), "pseudo-labelled", donor.subject, split)
     report = fanout.run(
         new_groups,
         stage2_cases.load_member,
         stage2_cases.make_member,
         dataset.folder,
-        settings=about,
+        settings={**about, "program": COMBINING},
         workers=args.workers,
         overwrite=args.overwrite,
         reserved=dataset.files,

@@ -21,7 +21,7 @@ from synthtumour.presets import GateLimits
 from synthtumour.shape import bounding_box
 from synthtumour.volume import Grid, InputError, Volume
 
-RIM_MM = (2.0, 7.0)  # the tissue around a tumour: beyond what a buffer layer mixes, and near enough
+RIM_MM = (1.0, 6.0)  # the tissue around a tumour: beyond the voxels its border crosses, and near enough
 
 
 class Rejected(InputError):

@@ -26,6 +26,7 @@ from synthtumour.volume import Grid, Volume
 ALIGNMENTS, CARVINGS, BLENDS = ("brain", "affine", "none"), ("label", "distance"), ("buffer", "hard")
 _TISSUE_MARGIN_MM = 5.0  # what lies this near a tumour does not count as normal tissue
 _GAIN_LIMITS = (1 / 3, 3.0)  # beyond these, the place is no brain tissue (a ventricle, say)
+_CONTRAST_TOLERANCE = 0.1
 _REGISTRATION_MM = 4.0
 
 
@@ -177,7 +178,6 @@ def _registered(donor: Donor, recipient: Head, start: np.ndarray) -> np.ndarray:
     moving = brain_only(donor.head, np.linalg.inv(start))
     tumour = sampled(donor.suspect, donor.head.grid, np.linalg.inv(start)) > 0
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricFixedMask(sitk.BinaryDilate(tumour, (1, 1, 1)) == 0)
     method.SetMetricSamplingStrategy(method.NONE)
@@ -187,16 +187,21 @@ def _registered(donor: Donor, recipient: Head, start: np.ndarray) -> np.ndarray:
     transform = sitk.AffineTransform(3)
     transform.SetCenter(((low + high) / 2).tolist())
     method.SetInitialTransform(transform, inPlace=True)
+    # The metric adds up in another order with more threads, and heeds no setting but this one.
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
         method.Execute(fixed, moving)
     except RuntimeError as error:
         raise DoesNotFit("the brains could not be registered") from error
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     fixed_to_moving = np.eye(4)
     fixed_to_moving[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
     fixed_to_moving[:3, 3] = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     if not 0.5 < np.linalg.det(fixed_to_moving[:3, :3]) < 2:
         raise DoesNotFit("the registration of the brains went astray")
-    return np.linalg.inv(fixed_to_moving)
+    return np.round(np.linalg.inv(fixed_to_moving), 6)
 
 
 # ---------------------------------------------------------------- rendering
@@ -292,17 +297,17 @@ def carve(donor: Donor, placement: Placement) -> np.ndarray:
     """
     if placement.carve_c is None:
         return donor.label
-    grid = donor.head.grid
-    spacing = grid.spacing_mm
-    depth = float(
-        ndimage.distance_transform_edt(donor.label[bounding_box(donor.label)], sampling=spacing).max()
-    )
+    grid, spacing = donor.head.grid, donor.head.grid.spacing_mm
+    border = float(spacing.min()) / 2  # distances are from voxel to voxel, the border lies half-way between
+    inner = ndimage.distance_transform_edt(donor.label[bounding_box(donor.label)], sampling=spacing)
+    depth = float(inner.max()) - border
     threshold = -placement.carve_c * depth / (1 if placement.carve_c < 0 else 2)
     box = grown(bounding_box(donor.label), max(threshold, 0) + float(spacing.max()), grid)
-    part = donor.label[box]
-    distance = ndimage.distance_transform_edt(~part, sampling=spacing) - ndimage.distance_transform_edt(
-        part, sampling=spacing
+    inside, outside = (
+        ndimage.distance_transform_edt(part, sampling=spacing)
+        for part in (donor.label[box], ~donor.label[box])
     )
+    distance = np.where(donor.label[box], border - inside, outside - border)
     carved = np.zeros_like(donor.label)
     carved[box] = (distance < threshold) & donor.head.brain[box]
     return carved
@@ -479,9 +484,14 @@ def _local_gain(
     below, above = (1 - weight) * levels, weight * tumour
     fixed = wanted_contrast * below[rim].mean() - below[label].mean()
     per_gain = above[label].mean() - wanted_contrast * above[rim].mean()
-    gain = float(fixed / per_gain) if per_gain > 0 else math.inf
-    if not _GAIN_LIMITS[0] <= gain <= _GAIN_LIMITS[1]:
-        raise DoesNotFit(f"the tissue around the tumour would need its intensities multiplied by {gain:.2g}")
+    exact = float(fixed / per_gain) if per_gain > 0 else math.inf
+    gain = min(max(exact, _GAIN_LIMITS[0]), _GAIN_LIMITS[1])
+    reached = (below[label].mean() + gain * above[label].mean()) / (
+        below[rim].mean() + gain * above[rim].mean()
+    )
+    # A very dark tumour is lightened by its buffer layer whatever the factor: that much is let pass.
+    if not abs(reached - wanted_contrast) <= _CONTRAST_TOLERANCE:
+        raise DoesNotFit(f"the tumour's contrast to the tissue there would be {reached:.2f}")
     return gain
 
 

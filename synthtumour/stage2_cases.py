@@ -24,7 +24,7 @@ from synthtumour.preview import write_preview
 from synthtumour.pseudo_labels import Donor, Head, Rejected, check_channels, checked_donor
 from synthtumour.stage1 import case_generator, prepare_brain, skull_stripped
 from synthtumour.stage2 import DoesNotFit, Mixed, draw, mix, place
-from synthtumour.subjects import Scan, find_scans
+from synthtumour.subjects import Found, Scan, find_scans
 from synthtumour.volume import (
     EXTENSIONS,
     InputError,
@@ -79,7 +79,7 @@ def find_donors(
     """
     if not labels.is_dir():
         raise InputError(f"{labels}: no such folder; give the pseudo-labels with --labelsTr_path")
-    scans = find_scans(images).scans
+    scans = _scans_in(images, "real tumour scans", "--imagesTr_path").scans
     subjects = _subjects_of_stage1(images.parent / "manifest.csv")
     by_name = {_stem(file): file for file in sorted(labels.iterdir()) if _is_image(file)}
     found, refused = [], []
@@ -108,7 +108,7 @@ def find_recipients(
     folder: Path, channels: int, masks: Path | None, subject_pattern: str | None
 ) -> list[HeadFiles]:
     """The tumour-free scans in `folder`, in any layout that Stage 1 takes; InputError if there is none."""
-    found = find_scans(folder)
+    found = _scans_in(folder, "tumour-free scans", "--healthyimgTr")
     if channels > 1 and found.layout != "nnU-Net":
         raise InputError(
             f"{folder}: --modality_num {channels} needs the scans in nnU-Net form (CASE_0000.nii.gz, "
@@ -123,6 +123,18 @@ def find_recipients(
         )
         for scan in found.scans
     ]
+
+
+def _scans_in(folder: Path, what: str, option: str) -> Found:
+    try:
+        return find_scans(folder)
+    except InputError as error:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; give the {what} with {option}") from error
+        raise InputError(
+            f"{folder}: holds no scan; {option} is a folder of {what} CASE_0000.nii.gz, of subject folders "
+            "<subject>/flair.nii.gz, or a BIDS dataset"
+        ) from error
 
 
 def subject_of(name: str, pattern: str | None) -> str:
@@ -233,7 +245,7 @@ def look_at(loaded: tuple[HeadFiles, GateLimits], case: Case) -> Mapping[str, ob
     except Rejected as error:
         return {"rejected": error.kind, "why": str(error)}
     except InputError as error:
-        return {"rejected": "unusable scan", "why": str(error)}
+        return {"rejected": "unusable file", "why": str(error)}
     contrasts = measured.pop("contrast")
     measured.update({f"contrast{_suffix(number)}": value for number, value in enumerate(contrasts)})
     return measured
