@@ -2,7 +2,7 @@
 """Compare synthetic tumours with real ones, without training: six figures a case, one picture.
 
 Takes nnU-Net folders as prompt_multi_tumor.py writes them (cases of the training task that have a tumour)
-and a folder of subjects with flair.nii.gz, flair_brainmask.nii.gz and whole_tumour.nii.gz. At 2 mm it measures
+and a folder of subjects with flair.nii.gz, flair_brainmask.nii.gz, whole_tumour.nii.gz. At 2 mm it measures
 
   volume         ml
   sphericity     1 for a ball, up to 1.1 for one of a few ml
