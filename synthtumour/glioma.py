@@ -6,7 +6,7 @@ As in `stage1`, drawing is the only random step and the record holds everything 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -179,6 +179,8 @@ def _draw_one(
     further: bool,
 ) -> Glioma | None:
     """A tumour apart from those `taken` (bool, coarse, updated); None if none of many draws fits."""
+    if rng.random() < GLIOMA.nodule_probability:
+        preset = _for_nodules(preset)
     appearance = draw_appearance(rng, preset, tissue)
     push_mm = float(rng.uniform(*preset.mass_effect_mm))
     room_mm3 = 0.5 * tissue.brain.sum() * tissue.grid.voxel_ml * 1000
@@ -203,6 +205,17 @@ def _draw_one(
         core = draw_core(rng, preset, appearance, shape.centre_ras_mm, shape.volume_mm3)
         return Glioma(shape, core, appearance, push_mm)
     return None
+
+
+def _for_nodules(preset: Preset) -> Preset:
+    """Small and bright, within the preset's volumes.
+
+    Networks learn from these what is no tumour: overlap losses hardly punish false positives where a label is
+    empty or large, and most where it is as small as they are.
+    """
+    largest = min(GLIOMA.nodule_volumes * preset.min_volume_mm3, preset.max_volume_mm3)
+    low, high = (share * preset.intensity_range[1] for share in GLIOMA.nodule_lift)
+    return replace(preset, max_volume_mm3=largest, intensity_range=(low, high))
 
 
 def _border(shape: Growth | TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:

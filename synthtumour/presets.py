@@ -79,8 +79,8 @@ PRESETS = {
         buffer_sigma_mm=0.7,
         label_threshold=0.5,
         val_task="scaled",
-        distractor_probability=0.8,
-        tumour_free_probability=0.2,
+        distractor_probability=0.5,
+        tumour_free_probability=0.15,
     ),
 }
 
@@ -123,6 +123,10 @@ class GliomaRanges:
     circumscribed: Margin = Margin(cortex_speed=(0.5, 1.0), csf_speed=(0.2, 0.7), roughness=(0.2, 0.7))
     infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
     extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
+    # nodules: from the least volume up to this many times it, their lift as parts of the highest
+    nodule_probability: float = 0.3
+    nodule_volumes: float = 3.0
+    nodule_lift: Range = (0.75, 1.25)
     # oedema
     edge_mm: Range = (1.0, 8.0)  # log-uniform
     falloff: Range = (0.0, 0.4)
@@ -144,7 +148,7 @@ class GliomaRanges:
     # distractors
     contrast_probability: float = 0.6
     dark_contrast: Range = (0.5, 1.05)
-    bright_contrast: Range = (0.7, 1.6)
+    bright_contrast: Range = (0.7, 1.15)
     bias_probability: float = 0.5
     bias: Range = (0.0, 0.5)
     bias_mm: Range = (80.0, 200.0)
@@ -154,10 +158,10 @@ class GliomaRanges:
     spots_probability: float = 0.5
     spots: tuple[int, int] = (1, 8)
     spot_radius_mm: Range = (1.5, 7.0)  # log-uniform
-    spot_lift: Range = (1.0, 4.5)  # robust standard deviations of the brain
-    caps_probability: float = 0.5
+    spot_lift: Range = (1.0, 3.5)  # robust standard deviations of the brain
+    caps_probability: float = 0.25
     caps_mm: Range = (2.0, 6.0)
-    caps_lift: Range = (1.0, 4.5)
+    caps_lift: Range = (1.0, 3.0)
     caps_noise_mm: Range = (8.0, 30.0)
     spot_pair_probability: float = 0.6
     cortex_probability: float = 0.25
