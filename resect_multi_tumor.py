@@ -15,6 +15,7 @@ from typing import Any
 from synthtumour import __version__
 from synthtumour.arguments import add_generation_options, preset_from, run, seed
 
+CONTRASTS = ("t1", "t1ce", "t2")
 EXAMPLES = """\
 examples:
   python resect_multi_tumor.py DemoData/sim-01/flair.nii.gz test_img.nii.gz test_lab.nii.gz
@@ -71,6 +72,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preview", type=Path, metavar="PNG", help="write a picture: three planes, before and after"
     )
+    parser.add_argument(
+        "--channel",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("CONTRAST", "SCAN", "OUTPUT"),
+        help="put the same tumours into another channel of this head, CONTRAST t1, t1ce or t2, on the scan's "
+        "grid (preset diverse; may be given more than once)",
+    )
     parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
     add_generation_options(parser)
     return parser
@@ -79,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
 def resect(args: argparse.Namespace) -> int:
     from synthtumour.stage1 import (
         brain_mask_beside,
+        in_other_contrast,
         prepare_brain,
         resynthesise,
         skull_stripped,
@@ -99,8 +110,15 @@ def resect(args: argparse.Namespace) -> int:
     if args.preview and args.preview.suffix.lower() != ".png":
         raise InputError(f"{args.preview}: the preview is a PNG; name it so")
     outputs = [p for p in (args.output_image, args.output_label, args.record, args.preview) if p]
+    channels = [(contrast, Path(path), Path(output)) for contrast, path, output in args.channel]
+    for contrast, _, output in channels:
+        if contrast not in CONTRASTS:
+            raise InputError(f"--channel {contrast}: choose one of {', '.join(CONTRASTS)}")
+        extension_of(output)
+        outputs.append(output)
+    inputs = [args.scan, mask_path, args.volumes_path, args.from_record, args.location_prior]
     for path in outputs:
-        check_output(path, args.scan, mask_path, args.volumes_path, args.from_record, args.location_prior)
+        check_output(path, *inputs, *(source for _, source, _ in channels))
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError(f"{args.output_label}: two outputs have the same path; give each its own")
     record = read_record(args.from_record, args.case) if args.from_record else None
@@ -130,10 +148,20 @@ def resect(args: argparse.Namespace) -> int:
     except InputError as error:
         raise InputError(f"{args.scan}: {error}") from error
     made.record["skull_strip"] = stripped
+    others = {}
+    for contrast, path, output in channels:
+        channel = read_volume(path)
+        try:
+            channel = skull_stripped(channel, brain) if stripped else channel
+            others[output] = in_other_contrast(original, brain, made.record, channel, contrast)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     with staged_outputs(outputs) as partial:
         write_in_place(made.image, partial[args.output_image])
         write_in_place(made.label, partial[args.output_label])
+        for output, volume in others.items():
+            write_in_place(volume, partial[output])
         if args.record:
             partial[args.record].write_text(json.dumps(made.record, indent=1) + "\n", encoding="utf-8")
         if args.preview:
@@ -163,6 +191,7 @@ def options_of_the_tumour(args: argparse.Namespace) -> list[str]:
         "case",
         "record",
         "preview",
+        "channel",
     }
     return [
         f"--{name.replace('_', '-')}"

@@ -7,7 +7,7 @@ the tumour, and what the scan shows beside that level (noise, some anatomy) is k
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -107,6 +107,31 @@ def draw_core(
         roughness=float(rng.uniform(*GLIOMA.core_roughness)),
         noise_offset=int(rng.integers(_OFFSETS)),
     )
+
+
+def in_contrast(
+    appearance: Appearance, core: Core | None, contrast: str, flair: Tissue, channel: Tissue
+) -> tuple[Appearance, Core | None]:
+    """How a tumour drawn for FLAIR looks in another `contrast` (t1, t1ce or t2), by its usual signs.
+
+    T2: oedema bright, fluid and necrosis brighter. T1: oedema darker than tissue, fluid and necrosis darker
+    still, no rim. T1ce: as T1, but rim and enhancing cores bright.
+    """
+    lift = (appearance.factor - 1) * flair.median / max(flair.spread, 1e-6)  # robust standard deviations
+    unit = channel.spread / channel.median
+    oedema = 1 + lift * unit * (1.0 if contrast == "t2" else -0.35)
+    appearance = replace(appearance, factor=max(oedema, 0.4))
+    if core is None:
+        return appearance, None
+    fluid = core.kind in ("necrotic", "cyst")
+    if contrast == "t2":
+        level, rim = 1 + lift * unit * (1.3 if fluid else 0.9), appearance.factor
+    else:
+        level, rim = (0.55 if core.kind == "cyst" else 0.7) if fluid else 0.85, appearance.factor
+        if contrast == "t1ce":
+            rim = 1 + 1.2 * lift * unit
+            level = 1 + lift * unit if core.enhancing else level
+    return appearance, replace(core, level=level, rim_level=rim)
 
 
 def paint(

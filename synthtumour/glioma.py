@@ -17,6 +17,7 @@ from synthtumour.appearance import (
     Painted,
     draw_appearance,
     draw_core,
+    in_contrast,
     over_scan,
     paint,
     ramp,
@@ -36,7 +37,7 @@ from synthtumour.growth import Growth, draw_growth, draw_volume_mm3, grow, grow_
 from synthtumour.intensity import Hyperintensity, validation_task
 from synthtumour.presets import GLIOMA, Preset
 from synthtumour.shape import Box, TumourShape, draw_shape
-from synthtumour.tissue import Tissue, location_prior
+from synthtumour.tissue import Tissue, location_prior, tissue_of_channel
 from synthtumour.volume import InputError
 
 _MAX_DRAWS = 100
@@ -127,11 +128,34 @@ def render_scene(
     scene: Scene, scan: np.ndarray, brain: np.ndarray, tissue: Tissue
 ) -> tuple[np.ndarray, np.ndarray]:
     """The synthetic scan (float32) and its label (uint8), [i, j, k] like `scan` and `brain` (bool)."""
+    image, shown = scan, tissue
+    if scene.rendering.task == "train" and scene.distractors != Distractors():
+        image, shown = disturb(scene.distractors, scan, brain, tissue)
+    return _render_tumours(scene, image, brain, tissue, shown)
+
+
+def render_channel(
+    scene: Scene, contrast: str, channel: np.ndarray, brain: np.ndarray, tissue: Tissue
+) -> np.ndarray:
+    """Another channel of the same head (float32) with the tumours of a FLAIR scan's `scene`.
+
+    `contrast` is t1, t1ce or t2, `tissue` of the FLAIR scan: the tumours are in the same place
+    and push as far. Distractors stay in FLAIR.
+    """
+    shown = tissue_of_channel(channel, brain, tissue)
+    tumours = []
+    for tumour in scene.tumours:
+        appearance, core = in_contrast(tumour.intensity, tumour.core, contrast, tissue, shown)
+        tumours.append(replace(tumour, intensity=appearance, core=core))
+    return _render_tumours(replace(scene, tumours=tuple(tumours)), channel, brain, tissue, shown)[0]
+
+
+def _render_tumours(
+    scene: Scene, scan: np.ndarray, brain: np.ndarray, tissue: Tissue, shown: Tissue
+) -> tuple[np.ndarray, np.ndarray]:
+    """Grown through `tissue`, painted with the intensities of `shown`."""
     rendering = scene.rendering
-    image = scan
-    if rendering.task == "train" and scene.distractors != Distractors():
-        image, tissue = disturb(scene.distractors, scan, brain, tissue)
-    image = image.astype(np.float32)
+    image = scan.astype(np.float32)
     label = np.zeros(scan.shape, np.uint8)
     for tumour in scene.tumours:
         hit = _border(tumour.shape, tissue, rendering.shape_engine)
@@ -142,7 +166,7 @@ def render_scene(
             field = displacement(border_mm, box, tissue, tumour.push_mm)
             image = pushed(image, brain, field, box, tissue)
         box, border_mm = _cropped(box, border_mm, 2 * tumour.intensity.edge_mm + 6)
-        _render_one(tumour, rendering, image, label, brain, tissue, box, border_mm)
+        _render_one(tumour, rendering, image, label, brain, shown, box, border_mm)
     return image, label
 
 

@@ -159,6 +159,26 @@ def resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Sy
     return _render(scan, brain, tumours, masks, rendering, header)
 
 
+def in_other_contrast(
+    flair: Volume, brain_mask: Volume, record: dict[str, Any], channel: Volume, contrast: str
+) -> Volume:
+    """`channel` ('t1', 't1ce' or 't2' by `contrast`), on the grid of `flair`, with the tumours of `record`.
+
+    `record` and `flair` are those of a case of the preset diverse. Raises InputError for anything else.
+    """
+    from synthtumour.glioma import render_channel
+
+    if "distractors" not in record:
+        raise InputError("other contrasts need tumours of --preset diverse")
+    if differences := channel.grid.differences(flair.grid):
+        raise InputError(f"the {contrast} scan is on another grid: {differences} (in RAS order); resample it")
+    scene, _ = _scene_and_header(record)
+    brain = _usable_brain(flair, brain_mask)
+    _usable_brain(channel, brain_mask)
+    new = render_channel(scene, contrast, channel.array, brain, _tissue_of(flair, brain_mask))
+    return channel.with_array(_with_changes(channel.array, new, brain))
+
+
 def case_generator(seed: int, case: str) -> np.random.Generator:
     """The random stream of one case: it depends on seed and name, not on order, workers or other cases."""
     digest = hashlib.sha256(case.encode()).digest()
@@ -464,15 +484,18 @@ def _synthesise_gliomas(
 
 
 def _resynthesise_gliomas(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
+    scene, header = _scene_and_header(record)
+    brain = _usable_brain(scan, brain_mask)
+    return _render_gliomas(scan, brain, scene, _tissue_of(scan, brain_mask), header)
+
+
+def _scene_and_header(record: dict[str, Any]) -> tuple[Scene, dict[str, Any]]:
     from synthtumour.glioma import scene_from
 
     try:
-        scene = scene_from(record)
-        header = {key: record[key] for key in _HEADER}
+        return scene_from(record), {key: record[key] for key in _HEADER}
     except (KeyError, TypeError) as error:
         raise InputError(f"not a record of a synthetic case: {error!r} is missing or wrong") from error
-    brain = _usable_brain(scan, brain_mask)
-    return _render_gliomas(scan, brain, scene, _tissue_of(scan, brain_mask), header)
 
 
 @lru_cache(maxsize=1)  # the variants of a scan follow one another
@@ -488,11 +511,7 @@ def _render_gliomas(
     from synthtumour.glioma import render_scene
 
     new, label = render_scene(scene, scan.array, brain, tissue)
-    box = bounding_box(brain)
-    changed = brain[box] & (new[box] != scan.array[box])
-    image = scan.array.copy(order="K")
-    if changed.any():
-        image = stored_where_it_fits(image, box, changed, new[box])
+    image = _with_changes(scan.array, new, brain)
     result = scan.with_array(image)
     measured = measure(image, label > 0, brain, scan.grid, scene.rendering.buffer_sigma_mm)
     if scene.rendering.labels == "brats":
@@ -500,6 +519,14 @@ def _render_gliomas(
             measured[name] = round(int((label == value).sum()) * scan.grid.voxel_ml, 4)
     record = {**header, **scene.as_record(), "measured": measured}
     return Synthesis(result, result.with_array(label), record)
+
+
+def _with_changes(scan: np.ndarray, new: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """`scan` with what differs from it in `new` inside `brain`, in its own dtype where that fits."""
+    box = bounding_box(brain)
+    changed = brain[box] & (new[box] != scan[box])
+    image = scan.copy(order="K")
+    return stored_where_it_fits(image, box, changed, new[box]) if changed.any() else image
 
 
 def stored_where_it_fits(

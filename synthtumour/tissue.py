@@ -6,7 +6,7 @@ the brain's surface are; 2 mm are enough for that and keep it quick.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -106,10 +106,22 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     ventricle = dark & ndimage.binary_dilation(wide, iterations=2) & (depth > _VENTRICLE_DEPTH_MM)
     outside = np.where(inside, (1 - matter) * ~ventricle, 1).astype(np.float32)
     cortex = np.clip(ndimage.gaussian_filter(outside, _CORTEX_MM / spacing, mode="nearest") / 0.25, 0, 1)
-    weight = ndimage.gaussian_filter(matter, _BIAS_MM / spacing)
-    level = ndimage.gaussian_filter(matter * np.minimum(values, 1.3 * median), _BIAS_MM / spacing)
-    level = np.clip(level / np.maximum(weight, 1e-3), 0.7 * median, 1.3 * median)
+    level = _level(values, matter, median, spacing)
     return Tissue(tight, block, coarse, median, spread, inside, matter, ventricle, cortex, depth, level)
+
+
+def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) -> Tissue:
+    """`tissue` of a FLAIR scan with the intensities of another channel on the same grid."""
+    mask = np.maximum(_block_means(brain[tissue.box], tissue.block), 1e-3)
+    values = _block_means(np.where(brain[tissue.box], channel[tissue.box], 0), tissue.block) / mask
+    solid = tissue.brain & (tissue.matter > 0.5)
+    median = float(np.median(values[solid]))
+    if not median > 0:
+        raise InputError("a channel has no signal above zero in most of the brain; use another scan")
+    spread = 1.4826 * float(np.median(np.abs(values[tissue.brain] - median)))
+    return replace(
+        tissue, median=median, spread=spread, level=_level(values, tissue.matter, median, tissue.spacing_mm)
+    )
 
 
 def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarray:
@@ -129,6 +141,14 @@ def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarra
     if not prior.sum() > 0:
         raise InputError("the location prior is zero everywhere in the brain; use one that meets it")
     return prior / prior.sum()
+
+
+def _level(values: np.ndarray, matter: np.ndarray, median: float, spacing_mm: np.ndarray) -> np.ndarray:
+    """Local mean of tissue, not swayed by CSF or by what is much brighter than tissue."""
+    sigma = _BIAS_MM / spacing_mm
+    weight = ndimage.gaussian_filter(matter, sigma)
+    total = ndimage.gaussian_filter(matter * np.minimum(values, 1.3 * median), sigma)
+    return np.clip(total / np.maximum(weight, 1e-3), 0.7 * median, 1.3 * median)
 
 
 def drawn_voxel(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import ROOT, MakeHead, head_image, in_order
+from scipy import ndimage
 
 import prompt_multi_tumor
 import resect_multi_tumor
 from synthtumour.presets import PRESETS, Preset
-from synthtumour.stage1 import Synthesis, resynthesise, synthesise, untouched
+from synthtumour.stage1 import Synthesis, in_other_contrast, resynthesise, synthesise, untouched
 from synthtumour.volume import InputError, Volume
 
 DIVERSE = replace(PRESETS["diverse"], max_volume_mm3=40_000.0)
@@ -338,6 +339,56 @@ def test_location_prior_on_another_grid_is_refused(
     outputs = [str(tmp_path / "i.nii.gz"), str(tmp_path / "l.nii.gz")]
     assert resect_multi_tumor.main([str(scan), *outputs, "--location-prior", str(other)]) == 2
     assert "another grid" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- other channels
+
+
+def test_other_contrasts_show_the_same_tumour_by_their_own_signs(head: tuple[Volume, Volume]) -> None:
+    """Oedema bright on T2 and dark on T1; a rim bright on T1ce and on T1 not."""
+    flair, brain = head
+    channel = flair.with_array(flair.array + np.int16(200) * (brain.array > 0))  # another level, same head
+    preset = replace(PLAIN, core_probability=1.0, labels="brats", mass_effect_mm=(3.0, 3.0))
+    cases = (made(head, preset, seed=n) for n in range(60))
+    case = next(c for c in cases if min((c.label.array == value).sum() for value in (2, 3)) > 2000)
+    shown = {
+        c: in_other_contrast(flair, brain, case.record, channel, c).array.astype(float)
+        for c in ("t1", "t1ce", "t2")
+    }
+    before = channel.array.astype(float)
+    rim = case.label.array == 3
+    oedema = (case.label.array == 2) & ~ndimage.binary_dilation(rim, iterations=3)
+    assert shown["t2"][oedema].mean() > 1.05 * before[oedema].mean()
+    assert shown["t1"][oedema].mean() < 0.98 * before[oedema].mean()
+    assert shown["t1ce"][rim].mean() > 1.15 * shown["t1"][rim].mean()
+    assert np.allclose(shown["t1ce"][oedema].mean(), shown["t1"][oedema].mean(), rtol=0.1)
+    moved = case.image.array != flair.array
+    for array in shown.values():
+        assert np.array_equal(array[brain.array == 0], before[brain.array == 0])
+        assert ((array != before) & ~moved).sum() < 0.02 * moved.sum()  # the same place
+
+
+def test_channel_option(make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan, t2 = make_head(), make_head("t2", "RAS", seed=0)
+    outputs = [str(tmp_path / f"{n}.nii.gz") for n in ("i", "l", "t2")]
+    common = [str(scan), *outputs[:2], "--seed", "1", "--max-volume", "30000"]
+    channel = ["--channel", "t2", str(t2), outputs[2]]
+    record = ["--record", str(tmp_path / "r.json")]
+    assert resect_multi_tumor.main([*common, "--preset", "diverse", *record, *channel]) == 0
+    first = Path(outputs[2]).read_bytes()
+    assert (in_order(tmp_path / "t2.nii.gz") != in_order(t2)).any()
+    again = ["--from-record", str(tmp_path / "r.json")]
+    assert resect_multi_tumor.main([str(scan), *outputs[:2], *again, *channel]) == 0
+    assert Path(outputs[2]).read_bytes() == first
+    capsys.readouterr()
+    coarse = make_head("coarse", spacing=(3.0, 3.0, 3.0))
+    for arguments, said in (
+        (channel, "need tumours of --preset diverse"),
+        (["--preset", "diverse", "--channel", "t2", str(coarse), outputs[2]], "another grid"),
+        (["--preset", "diverse", "--channel", "pd", str(t2), outputs[2]], "--channel pd: choose one of"),
+    ):
+        assert resect_multi_tumor.main([*common, *arguments]) == 2
+        assert said in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- over a folder
