@@ -197,7 +197,7 @@ def test_a_tumour_that_is_mostly_cut_off_does_not_fit() -> None:
 # ---------------------------------------------------------------- carving and blending
 
 
-@pytest.mark.parametrize(("c", "radius"), [(-0.25, 20.0), (0.5, 12.0), (0.0, 16.0)])
+@pytest.mark.parametrize(("c", "radius"), [(-0.25, 20.0), (-0.7, 27.2), (0.5, 12.0), (0.0, 16.0)])
 def test_carving_by_distance(c: float, radius: float) -> None:
     """A ball of 16 mm: lambda = -c 16 where it grows, -c 16 / 2 where it shrinks."""
     plain, brain = head_image(size_mm=(150.0, 160.0, 140.0), seed=4)
