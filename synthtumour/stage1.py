@@ -219,8 +219,8 @@ def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None) -> Volu
         brain = _region_of_stripped_scan(scan)
         if brain is None:
             raise InputError(
-                f"{scan_path}: no brain mask beside it and not skull-stripped; make a mask with HD-BET or "
-                "SynthStrip and give it with --brain-mask"
+                f"{scan_path}: no brain mask beside it (<name>_brainmask.nii.gz) and not skull-stripped; "
+                "make a mask with HD-BET or SynthStrip and put it there, or give it with the option for masks"
             )
         return scan.with_array(brain)
     mask = read_volume(mask_path)
