@@ -85,7 +85,7 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         metavar="MM",
-        help="push tissue away at a tumour's border by this much, or by a draw between two numbers "
+        help="push tissue away from a tumour by this much at most, or by a draw between two numbers "
         "(preset diverse; default: none)",
     )
     group.add_argument(

@@ -24,18 +24,22 @@ _STILL_MM = 0.05  # below this a voxel keeps its exact value
 def displacement(border_mm: np.ndarray, box: Box, tissue: Tissue, push_mm: float) -> np.ndarray:
     """Where the content of each coarse voxel of `box` comes from, as mm (3, i, j, k) along the grid's axes.
 
-    `border_mm` is the distance to the tumour's border (negative inside); `push_mm` how far tissue at the
-    border moves before smoothing.
+    `border_mm` is negative inside the tumour; `push_mm` is how far tissue moves at most, less where it would
+    fold. Distances are straight ones, not those of growth: pressure crosses ventricles.
     """
     spacing = tissue.spacing_mm
-    smooth = ndimage.gaussian_filter(np.clip(border_mm, -60, 40), _SMOOTH_MM / spacing, mode="nearest")
+    inside = np.pad(border_mm < 0, 1)
+    within = ndimage.distance_transform_edt(inside, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    beyond = ndimage.distance_transform_edt(~inside, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    smooth = ndimage.gaussian_filter(beyond - within, _SMOOTH_MM / spacing, mode="nearest")
     gradient = np.stack(np.gradient(smooth, *spacing))
     gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 1e-3)
     deepest = min(float(smooth.min()), -1.0)
     strength = np.where(smooth > 0, np.exp(-np.maximum(smooth, 0) / _FADE_MM), 1 - smooth / deepest)
     strength = strength * np.clip(tissue.depth_mm[box] / _SKULL_MM, 0, 1) * _faded_at_ends(smooth.shape)
-    field = -push_mm * gradient * strength
+    field = -gradient * strength
     field = np.stack([ndimage.gaussian_filter(part, _SMOOTH_MM / spacing, mode="constant") for part in field])
+    field *= push_mm / max(float(np.sqrt((field**2).sum(axis=0)).max()), 1e-6)
     while least_jacobian(field, spacing) < _LEAST_JACOBIAN:
         field *= 0.8
     return field

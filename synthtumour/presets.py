@@ -36,7 +36,7 @@ class Preset:
     several_probability: float = 1.0  # how often num_tumours is drawn; else the least
     distractor_probability: float = 0.0  # how often a scan is disturbed
     tumour_free_probability: float = 0.0  # how often a training case of a dataset gets no tumour
-    mass_effect_mm: tuple[float, float] = (0.0, 0.0)  # how far tissue at the border is pushed
+    mass_effect_mm: tuple[float, float] = (0.0, 0.0)  # how far tissue is pushed at most
     labels: str = "whole"  # or 'brats'
 
 
