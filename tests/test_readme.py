@@ -1,0 +1,66 @@
+"""README, --help and code agree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import prompt_multi_tumor
+import resect_multi_tumor
+import stage2_mixed_with_pseudo_label
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = {
+    script.__name__: script.build_parser()
+    for script in (resect_multi_tumor, prompt_multi_tumor, stage2_mixed_with_pseudo_label)
+}
+# Options of other programs that the README names.
+OTHERS = {"--verify_dataset_integrity", "--val_best"}
+
+
+def options(parser) -> list[list[str]]:
+    return [
+        a.option_strings for a in parser._actions if a.option_strings and a.dest not in ("help", "version")
+    ]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_option_is_explained_in_the_readme(name: str) -> None:
+    missing = [
+        names
+        for names in options(SCRIPTS[name])
+        if not any(f"`{n}" in README for n in names if n.startswith("--"))
+    ]
+    assert not missing
+
+
+def test_every_option_in_the_readme_exists() -> None:
+    known = {n for parser in SCRIPTS.values() for names in options(parser) for n in names} | OTHERS
+    assert set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README)) <= known | {"--help"}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_examples_of_help_parse(name: str) -> None:
+    text = (SCRIPTS[name].epilog or "").replace("\\\n", " ")
+    examples = re.findall(rf"python {name}\.py(.*)", text)
+    assert examples
+    for example in examples:
+        SCRIPTS[name].parse_args(example.split())
+
+
+def test_python_example_runs(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", README, re.S)[1]
+    assert sum(bool(line.strip()) for line in code.splitlines()) == 5
+    (tmp_path / "DemoData").symlink_to(ROOT / "DemoData")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
+    assert {"test_img.nii.gz", "test_lab.nii.gz"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
