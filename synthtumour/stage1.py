@@ -511,6 +511,8 @@ def _render_gliomas(
     from synthtumour.glioma import render_scene
 
     new, label = render_scene(scene, scan.array, brain, tissue)
+    if scene.tumours and not label.any():
+        raise InputError("the drawn tumour is smaller than a voxel; ask for larger volumes")
     image = _with_changes(scan.array, new, brain)
     result = scan.with_array(image)
     measured = measure(image, label > 0, brain, scan.grid, scene.rendering.buffer_sigma_mm)

@@ -108,6 +108,15 @@ def test_volumes_are_log_uniform_and_met(head: tuple[Volume, Volume]) -> None:
     assert np.median(np.abs(np.log(np.array(measured) / drawn))) < 0.1
 
 
+def test_a_tumour_below_a_voxel_is_never_an_empty_label(head: tuple[Volume, Volume]) -> None:
+    preset = replace(PLAIN, min_volume_mm3=0.01, max_volume_mm3=0.02)
+    for seed in range(12):
+        try:
+            assert made(head, preset, seed=seed).label.array.any()
+        except InputError as error:
+            assert "smaller than a voxel" in str(error)
+
+
 def test_tumours_grow_round_ventricles_and_start_in_tissue(head: tuple[Volume, Volume]) -> None:
     """The head's ventricle (below 150) is an ellipsoid in its middle, where tumours would be likeliest."""
     ventricle = (head[0].array < 150) & (head[1].array > 0)
