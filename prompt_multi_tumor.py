@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthtumour import __version__
-from synthtumour.arguments import add_generation_options, preset_from, print_safely, run, seed
+from synthtumour.arguments import add_generation_options, add_run_options, preset_from, print_safely, run
 
 if TYPE_CHECKING:
     from synthtumour.fanout import Case, Group, Report
@@ -100,16 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="how often a training case gets no tumour (with preset diverse, distractors only); default: the "
         "preset's",
     )
-    parser.add_argument(
-        "--seed", "-s", type=seed, default=0, help="same seed, same dataset (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--workers", "-w", type=int, metavar="N", help="worker processes (default: the usable cores)"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
-    )
-    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+    add_run_options(parser)
     add_generation_options(parser)
     return parser
 

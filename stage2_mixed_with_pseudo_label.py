@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthtumour import __version__
-from synthtumour.arguments import run, seed
+from synthtumour.arguments import add_run_options, print_safely, run
 from synthtumour.presets import GateLimits, Mixing
 
 if TYPE_CHECKING:
@@ -214,16 +214,7 @@ def build_parser() -> argparse.ArgumentParser:
         "sub-..., or the name without _vNN and val)",
     )
 
-    parser.add_argument(
-        "--seed", "-s", type=seed, default=0, help="same seed, same cases (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--workers", "-w", type=int, metavar="N", help="worker processes (default: the usable cores)"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
-    )
-    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+    add_run_options(parser)
     return parser
 
 
@@ -566,41 +557,41 @@ def say_what_there_is(
     folder: Path,
     table: Path,
 ) -> None:
-    from synthtumour.arguments import print_safely as say
-
     there = [row for row in report.rows if row["status"] == "made"]
-    say("")
+    print_safely("")
     if report.interrupted:
-        say(f"interrupted: {len(there)} of {len(report.rows)} cases are there; the same command carries on")
+        print_safely(
+            f"interrupted: {len(there)} of {len(report.rows)} cases are there; the same command carries on"
+        )
     elif not report.made and not report.failed:
-        say(f"nothing to do: all {report.kept} cases are there already")
-    say(f"cases: {report.made} made, {report.kept} kept from before, {len(report.failed)} failed")
+        print_safely(f"nothing to do: all {report.kept} cases are there already")
+    print_safely(f"cases: {report.made} made, {report.kept} kept from before, {len(report.failed)} failed")
     for role, used, what in (
         ("donor", donors, "donors with their pseudo-labels"),
         ("healthy", recipients, "tumour-free scans"),
     ):
-        say(f"{what}: {len(used)} used, {tally([entry for entry in rejected if entry[0] == role])}")
+        print_safely(f"{what}: {len(used)} used, {tally([entry for entry in rejected if entry[0] == role])}")
         for _, name, _, reason in (entry for entry in rejected if entry[0] == role):
-            say(f"  rejected {name}: {reason}")
+            print_safely(f"  rejected {name}: {reason}")
     for name, reason in report.failed:
-        say(f"  FAILED {name}: {reason}")
+        print_safely(f"  FAILED {name}: {reason}")
     for row in report.rows:
         if row["warnings"]:
-            say(f"  warning {row['case']}: {row['warnings']}")
+            print_safely(f"  warning {row['case']}: {row['warnings']}")
     for note in report.notes:
-        say(f"  note {note}")
+        print_safely(f"  note {note}")
     if args.carve == "label" and not args.jitter and there:
         looks = Counter((row["id1"], row["id2"], row["mirrored"]) for row in there)
         if repeated := len(there) - len(looks):
-            say(
+            print_safely(
                 f"  note {repeated} cases repeat another one exactly, for want of donors and recipients: "
                 "--carve distance or --jitter makes them differ"
             )
-    say(
+    print_safely(
         f"mixed cases: {args.imagesTr_path.parent / 'imagesTrMix'}, "
         f"{args.labelsTr_path.parent / 'labelsTrMix'}"
     )
-    say(f"every case, drawn and measured: {table}; what was rejected: {folder / REJECTED_FILE}")
+    print_safely(f"every case, drawn and measured: {table}; what was rejected: {folder / REJECTED_FILE}")
 
 
 def combine(
@@ -614,7 +605,6 @@ def combine(
 ) -> Report:
     """Put the senior's dataset together: mixed cases, the donors themselves, dataset.json and the split."""
     from synthtumour import fanout, stage2_cases
-    from synthtumour.arguments import print_safely as say
     from synthtumour.nnunet import dataset_at, next_commands, write_dataset
 
     dataset = dataset_at(args.combine)
@@ -647,25 +637,25 @@ def combine(
     there = [row for row in report.rows if row["status"] == "made"]
     training = [str(row["case"]) for row in there if row["split"] == "train"]
     validation = [str(row["case"]) for row in there if row["split"] == "val"]
-    say("")
-    say(
+    print_safely("")
+    print_safely(
         f"senior's dataset: {dataset.folder}, {len(training)} cases for training, "
         f"{len(validation)} for validation "
         f"({report.made} made, {report.kept} kept from before, {len(report.failed)} failed)"
     )
     for name, reason in report.failed:
-        say(f"  FAILED {name}: {reason}")
+        print_safely(f"  FAILED {name}: {reason}")
     for note in report.notes:
-        say(f"  note {note}")
+        print_safely(f"  note {note}")
     if report.interrupted:
-        say("interrupted; the same command carries on")
+        print_safely("interrupted; the same command carries on")
         return report
     channels = ["FLAIR", *(f"channel {n}" for n in range(1, args.modality_num))]
     text = f"Stage 2 of SynthTumour {__version__}, seed {args.seed}"
     write_dataset(dataset, training, validation, text, channels)
-    say("next:")
+    print_safely("next:")
     for command in next_commands(dataset, bool(training and validation)):
-        say(f"  {command}")
+        print_safely(f"  {command}")
     return report
 
 

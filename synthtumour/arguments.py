@@ -14,10 +14,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from synthtumour import __version__
 from synthtumour.presets import PRESETS, Preset
 
 _SHAPES = ("noisy", "ellipsoid", "cuboid", "infiltrative")
 _VAL_TASKS = ("scaled", "flat", "rings", "mixed")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Options of a run over many cases (`fanout.run`), and --version."""
+    parser.add_argument(
+        "--seed", "-s", type=seed, default=0, help="same seed, same cases (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", "-w", type=int, metavar="N", help="worker processes (default: the usable cores)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
+    )
+    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
 
 
 def add_generation_options(parser: argparse.ArgumentParser) -> None:

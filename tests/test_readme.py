@@ -20,7 +20,7 @@ SCRIPTS = {
     for script in (resect_multi_tumor, prompt_multi_tumor, stage2_mixed_with_pseudo_label)
 }
 # Options of other programs that the README names.
-OTHERS = {"--verify_dataset_integrity", "--val_best"}
+OTHERS = {"--verify_dataset_integrity", "--val_best", "--save_probabilities"}
 
 
 def options(parser) -> list[list[str]]:
