@@ -80,7 +80,7 @@ PRESETS = {
         label_threshold=0.5,
         val_task="scaled",
         distractor_probability=0.5,
-        tumour_free_probability=0.15,
+        tumour_free_probability=0.2,
     ),
 }
 
@@ -124,7 +124,7 @@ class GliomaRanges:
     infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
     extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
     # nodules: from the least volume up to this many times it, their lift as parts of the highest
-    nodule_probability: float = 0.3
+    nodule_probability: float = 0.1
     nodule_volumes: float = 3.0
     nodule_lift: Range = (0.75, 1.25)
     # oedema
