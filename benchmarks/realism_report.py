@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def draw(groups: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
             values = np.array([case[key] for case in cases.values()])
             panel.plot(n + jitter.uniform(-0.2, 0.2, len(values)), values, ".", alpha=0.6)
             panel.plot([n - 0.3, n + 0.3], [np.nanmedian(values)] * 2, "k-")
-        panel.set_xticks(range(len(groups)), list(groups))
+        panel.set_xticks(range(len(groups)), [re.sub(r"^Dataset\d+_", "", name) for name in groups])
         panel.set_title(title)
         if key == "volume_ml":
             panel.set_yscale("log")

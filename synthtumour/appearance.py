@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from synthtumour.growth import noise_at, radius_mm
+from synthtumour.growth import NOISE_OFFSETS, noise_at, radius_mm
 from synthtumour.presets import GLIOMA, Preset
 from synthtumour.shape import Box
 from synthtumour.tissue import Tissue
 
 NECROTIC, OEDEMA, ENHANCING = 1, 2, 3  # the label values of BraTS
-_OFFSETS = 10_000
 _RIM_EDGE_MM = 1.5
 _LARGEST_RESIDUE = 0.15  # of the median: what of the scan's own detail counts as noise and anatomy
 
@@ -71,7 +70,7 @@ def draw_appearance(rng: np.random.Generator, preset: Preset, tissue: Tissue) ->
         texture=float(rng.uniform(*GLIOMA.texture)),
         texture_mm=float(rng.uniform(*GLIOMA.texture_mm)),
         grain=float(rng.uniform(*GLIOMA.grain)),
-        noise_offset=int(rng.integers(_OFFSETS)),
+        noise_offset=int(rng.integers(NOISE_OFFSETS)),
     )
 
 
@@ -105,7 +104,7 @@ def draw_core(
         rim_level=rim * appearance.factor,
         enhancing=bool(rng.random() < kind.enhancing_probability),
         roughness=float(rng.uniform(*GLIOMA.core_roughness)),
-        noise_offset=int(rng.integers(_OFFSETS)),
+        noise_offset=int(rng.integers(NOISE_OFFSETS)),
     )
 
 

@@ -13,11 +13,9 @@ import numpy as np
 from scipy import ndimage
 
 from synthtumour.appearance import ramp
-from synthtumour.growth import noise_at
+from synthtumour.growth import NOISE_OFFSETS, noise_at
 from synthtumour.presets import GLIOMA
 from synthtumour.tissue import Tissue, drawn_voxel
-
-_OFFSETS = 10_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def draw_distractors(rng: np.random.Generator, tissue: Tissue) -> Distractors:
     if rng.random() < GLIOMA.bias_probability:
         changes["bias"] = float(rng.uniform(*GLIOMA.bias))
         changes["bias_mm"] = float(rng.uniform(*GLIOMA.bias_mm))
-        changes["bias_offset"] = int(rng.integers(_OFFSETS))
+        changes["bias_offset"] = int(rng.integers(NOISE_OFFSETS))
     if rng.random() < GLIOMA.surface_probability:
         changes["surface"] = float(rng.uniform(*GLIOMA.surface))
     if rng.random() < GLIOMA.spots_probability:
@@ -91,7 +89,7 @@ def draw_distractors(rng: np.random.Generator, tissue: Tissue) -> Distractors:
     if rng.random() < GLIOMA.caps_probability:
         width, noise_mm = (float(rng.uniform(*r)) for r in (GLIOMA.caps_mm, GLIOMA.caps_noise_mm))
         factor = _factor(rng, GLIOMA.caps_lift, tissue)
-        changes["caps"] = Caps(width, factor, noise_mm, int(rng.integers(_OFFSETS)))
+        changes["caps"] = Caps(width, factor, noise_mm, int(rng.integers(NOISE_OFFSETS)))
     if rng.random() < GLIOMA.cortex_probability and (weights := tissue.cortex * tissue.matter).any():
         x, y, z = (float(c) for c in tissue.grid.to_ras(drawn_voxel(rng, weights)))
         radius, factor = rng.uniform(*GLIOMA.cortex_radius_mm), rng.uniform(*GLIOMA.cortex_factor)
@@ -150,12 +148,12 @@ def _draw_spots(rng: np.random.Generator, tissue: Tissue) -> tuple[Spot, ...]:
         low, high = GLIOMA.spot_radius_mm
         radius = math.exp(float(rng.uniform(math.log(low), math.log(high))))
         factor = _factor(rng, GLIOMA.spot_lift, tissue)
-        spots.append(Spot((x, y, z), radius, factor, int(rng.integers(_OFFSETS))))
+        spots.append(Spot((x, y, z), radius, factor, int(rng.integers(NOISE_OFFSETS))))
         if rng.random() < GLIOMA.spot_pair_probability:
             dx, dy, dz = (float(c) for c in rng.normal(0, 2, 3))
             radius, factor = radius * float(rng.uniform(0.7, 1.3)), factor * float(rng.uniform(0.9, 1.1))
             mirrored = (2 * middle - x + dx, y + dy, z + dz)
-            spots.append(Spot(mirrored, radius, factor, int(rng.integers(_OFFSETS))))
+            spots.append(Spot(mirrored, radius, factor, int(rng.integers(NOISE_OFFSETS))))
     return tuple(spots)
 
 

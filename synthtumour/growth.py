@@ -22,7 +22,7 @@ from synthtumour.tissue import Tissue, drawn_voxel
 
 _VENTRICLE_SPEED = 0.01
 _FAR_MM = 60.0
-_OFFSETS = 10_000  # noise is read this far from the origin, in steps that share no pattern
+NOISE_OFFSETS = 10_000  # noise is read this far from the origin, in steps that share no pattern
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def draw_growth(
         csf_speed=float(rng.uniform(*margin.csf_speed)),
         roughness=float(rng.uniform(*margin.roughness)),
         noise_mm=float(rng.uniform(*GLIOMA.noise_radii)) * max(radius, 8.0),
-        noise_offset=int(rng.integers(_OFFSETS)),
+        noise_offset=int(rng.integers(NOISE_OFFSETS)),
     )
 
 
