@@ -101,6 +101,15 @@ def build_parser() -> argparse.ArgumentParser:
         "preset's",
     )
     add_run_options(parser)
+    parser.add_argument(
+        "--channels",
+        nargs="+",
+        choices=("t1", "t1ce", "t2"),
+        default=[],
+        metavar="CONTRAST",
+        help="channels of every head beside FLAIR: t1, t1ce, t2, in CONTRAST.nii.gz beside each scan, on its "
+        "grid; they get the same tumours (preset diverse)",
+    )
     add_generation_options(parser)
     return parser
 
@@ -109,9 +118,12 @@ def prompt(args: argparse.Namespace) -> int:
     from synthtumour import fanout
     from synthtumour.nnunet import dataset_at
     from synthtumour.subjects import find_scans
+    from synthtumour.volume import InputError
 
     check(args)
     preset = preset_from(args)
+    if args.channels and preset.model != "glioma":
+        raise InputError("--channels needs --preset diverse")
     if args.tumour_free_probability is not None:
         preset = replace(preset, tumour_free_probability=args.tumour_free_probability)
     dataset = dataset_at(args.output)
@@ -168,6 +180,7 @@ def settings(args: argparse.Namespace, preset: Preset) -> dict[str, object]:
             "seed": args.seed,
             "shape-engine": args.shape_engine,
             "skull-strip": args.skull_strip,
+            "channels": args.channels,
             "location-prior": args.location_prior and str(args.location_prior),
         },
         "preset": asdict(preset),
@@ -185,6 +198,7 @@ class Source:
     scan: Scan
     skull_strip: bool
     location_prior: Path | None = None
+    channels: tuple[tuple[str, Path], ...] = ()  # contrast and file
 
 
 def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Dataset) -> list[Group]:
@@ -209,7 +223,11 @@ def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Datase
         if args.subjects and scan.subject not in args.subjects:
             continue
         source = Source(
-            scan.image.relative_to(args.input).as_posix(), scan, args.skull_strip, prior_of(args, scan)
+            scan.image.relative_to(args.input).as_posix(),
+            scan,
+            args.skull_strip,
+            prior_of(args, scan),
+            tuple((contrast, scan.image.parent / f"{contrast}.nii.gz") for contrast in args.channels),
         )
         task = "val" if scan.subject in held_out else "train"
         cases = [describe(args, preset, dataset, source, name, task, v) for v in range(args.variants)]
@@ -261,6 +279,9 @@ def describe(
         "skull_strip": args.skull_strip,
         "scan": [source.shown, *file_state(scan.image)],
         "mask": [scan.mask.name, *file_state(scan.mask)] if scan.mask and scan.mask.is_file() else None,
+        "channels": [
+            [contrast, *(file_state(path) if path.is_file() else ())] for contrast, path in source.channels
+        ],
         "location_prior": [prior.name, *file_state(prior)] if prior and prior.is_file() else None,
     }
     columns = {
@@ -274,32 +295,48 @@ def describe(
         "source": source.shown,
         "mask": scan.mask.relative_to(args.input).as_posix() if scan.mask else "",
     }
-    return Case(case, (dataset.image(case), dataset.label(case)), parameters, columns)
+    images = [dataset.image(case, channel) for channel in range(1 + len(source.channels))]
+    return Case(case, (dataset.label(case), *images), parameters, columns)
 
 
 # ---------------------------------------------------------------- one case, in a worker
 
 
-def load_scan(source: Source) -> tuple[Source, Volume, Volume, Volume | None]:
-    """The scan, its brain mask and its location prior, if one is given."""
+@dataclass(frozen=True)
+class Loaded:
+    """A scan in a worker's memory, for all of its cases."""
+
+    source: Source
+    scan: Volume
+    brain: Volume
+    prior: Volume | None
+    channels: tuple[tuple[str, Volume], ...]
+
+
+def load_scan(source: Source) -> Loaded:
+    """The scan, its brain mask and, if they are wanted, its location prior and other channels."""
     from synthtumour.stage1 import prepare_brain, skull_stripped
     from synthtumour.volume import read_volume
 
     scan = read_volume(source.scan.image)
     brain = prepare_brain(scan, source.scan.image, source.scan.mask)
     prior = read_volume(source.location_prior) if source.location_prior else None
-    return source, skull_stripped(scan, brain) if source.skull_strip else scan, brain, prior
+    channels = [(contrast, read_volume(path)) for contrast, path in source.channels]
+    if source.skull_strip:
+        scan = skull_stripped(scan, brain)
+        channels = [(contrast, skull_stripped(channel, brain)) for contrast, channel in channels]
+    return Loaded(source, scan, brain, prior, tuple(channels))
 
 
-def make_case(loaded: tuple[Source, Volume, Volume, Volume | None], case: Case) -> Mapping[str, object]:
+def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
     """Write image and label of one case and return what the manifest says of it."""
     from synthtumour.presets import Preset
-    from synthtumour.stage1 import synthesise, untouched
+    from synthtumour.stage1 import in_other_contrast, synthesise, untouched
     from synthtumour.volume import InputError, write_volumes
 
-    source, scan, brain, prior = loaded
+    source, scan, brain = loaded.source, loaded.scan, loaded.brain
     parameters: Mapping[str, Any] = case.parameters
-    image, label = case.outputs
+    label, *images = case.outputs
     preset = Preset(**parameters["preset"])
     drawn_for = {"seed": parameters["seed"], "case": parameters["drawn_for"]}
     try:
@@ -313,12 +350,16 @@ def make_case(loaded: tuple[Source, Volume, Volume, Volume | None], case: Case) 
                 preset,
                 task=parameters["task"],
                 shape_engine=engine,
-                location_prior=prior,
+                location_prior=loaded.prior,
                 **drawn_for,
             )
+        others = [
+            in_other_contrast(scan, brain, made.record, channel, contrast)
+            for contrast, channel in loaded.channels
+        ]
     except InputError as error:
         raise InputError(f"{source.shown}: {error}") from error
-    write_volumes({image: made.image, label: made.label})
+    write_volumes({label: made.label, **dict(zip(images, (made.image, *others), strict=True))})
     record = {**made.record, "skull_strip": source.skull_strip}
     drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
     return {
@@ -375,7 +416,7 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     for row in report.rows:
         if row["warnings"]:
             say(f"  warning {row['case']}: {row['warnings']}")
-    ours = {dataset.image(str(row["case"])) for row in there}
+    ours = {dataset.image(str(row["case"]), n) for row in there for n in range(1 + len(args.channels))}
     others = sorted(path.name for path in (dataset.folder / "imagesTr").glob("*") if path not in ours)
     if others:
         what = (
@@ -388,8 +429,9 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     say(f"every case, drawn and measured: {dataset.folder / MANIFEST_FILE}")
     if report.interrupted or not there:
         return
+    channels = ("FLAIR", *(contrast.upper() for contrast in args.channels))
     about = f"Stage 1 of SynthTumour {__version__}, seed {args.seed}"
-    write_dataset(dataset, training, validation, about, regions=labels == "brats")
+    write_dataset(dataset, training, validation, about, channels, regions=labels == "brats")
     if not (training and validation):
         say("no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)")
     say("next:")

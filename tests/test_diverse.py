@@ -452,6 +452,30 @@ def test_a_folder_of_diverse_cases(make_head: MakeHead, tmp_path: Path) -> None:
     assert again[0].read_bytes() == (output / f"imagesTr/{one['case']}_0000.nii.gz").read_bytes()
 
 
+def test_channels_of_a_folder(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        scan = make_head(f"in/s{n}", seed=n)
+        for contrast in ("t1ce", "t2"):
+            (scan.parent / f"{contrast}.nii.gz").write_bytes(scan.read_bytes())
+    output = tmp_path / "Dataset010_Channels"
+    arguments = ["--input", str(tmp_path / "in"), "--output", str(output), "--channels", "t1ce", "t2"]
+    assert prompt_multi_tumor.main([*arguments, "--workers", "1"]) == 2
+    assert "--channels needs --preset diverse" in capsys.readouterr().err
+    arguments += ["--preset", "diverse", "--tumour-free-probability", "0", "--workers", "1"]
+    assert prompt_multi_tumor.main(arguments) == 0
+    assert "did not make" not in capsys.readouterr().out
+    about = json.loads((output / "dataset.json").read_text())
+    assert about["channel_names"] == {"0": "FLAIR", "1": "T1CE", "2": "T2"}
+    for label in (output / "labelsTr").glob("*.nii.gz"):
+        images = [
+            in_order(output / f"imagesTr/{label.name.removesuffix('.nii.gz')}_000{n}.nii.gz")
+            for n in range(3)
+        ]
+        assert in_order(label).any() and not any(np.array_equal(images[0], other) for other in images[1:])
+
+
 def _right_of(path: Path, column: float) -> float:
     """RAS x in mm of a column of an image read in RAS order."""
     image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
