@@ -122,17 +122,17 @@ def resect(args: argparse.Namespace) -> int:
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError(f"{args.output_label}: two outputs have the same path; give each its own")
     record = read_record(args.from_record, args.case) if args.from_record else None
-    if args.case and not record:
+    if args.case and not (args.from_record and args.from_record.suffix.lower() == ".csv"):
         raise InputError(f"--case {args.case}: names a row of a manifest.csv; give that with --from-record")
-    if record and (given := options_of_the_tumour(args)):
+    if record is not None and (given := options_of_the_tumour(args)):
         raise InputError(f"{given[0]}: --from-record already fixes it; leave one of the two out")
 
     scan = read_volume(args.scan)
     brain = prepare_brain(scan, args.scan, mask_path)
-    stripped = record.get("skull_strip", False) if record else args.skull_strip
+    stripped = args.skull_strip if record is None else record.get("skull_strip", False)
     original = skull_stripped(scan, brain) if stripped else scan
     try:
-        if record:
+        if record is not None:
             made = resynthesise(original, brain, record)
         else:
             made = synthesise(
@@ -214,8 +214,12 @@ def read_record(path: Path, case: str | None) -> dict[str, Any]:
     if path.suffix.lower() == ".csv":
         rows = {row.get("case"): row for row in csv.DictReader(io.StringIO(text))}
         if case not in rows:
-            raise InputError(f"{path}: no case {case!r}; name one of its rows with --case")
+            raise InputError(f"{path}: no case {case or ''!r}; name one of its rows with --case")
         text = rows[case].get("record") or ""
+        if not text:
+            raise InputError(
+                f"{path}: case {case} was not made ({rows[case].get('reason')}); nothing to repeat"
+            )
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
@@ -229,11 +233,14 @@ def summary(record: dict[str, Any]) -> str:
     """One line: how many tumours, their volume, place and brightness, and how to make them again."""
     measured, tumours = record["measured"], record["tumours"]
     what = "1 tumour" if len(tumours) == 1 else f"{len(tumours)} tumours"
+    if not tumours:
+        return f"no tumour, as recorded (preset {record['preset']}, seed {record['seed']})"
     places = "; ".join("({:.1f}, {:.1f}, {:.1f})".format(*t["shape"]["centre_ras_mm"]) for t in tumours)
     factors = ", ".join(f"{t['intensity']['factor']:.2f}" for t in tumours)
+    digits = 1 if measured["volume_ml"] >= 1 else 4
     contrast = f", {measured['contrast']:.2f} x its rim" if measured["contrast"] else ""
     return (
-        f"{what}: {measured['volume_ml']:.1f} ml, centre RAS {places} mm, intensity factor {factors}"
+        f"{what}: {measured['volume_ml']:.{digits}f} ml, centre RAS {places} mm, intensity factor {factors}"
         f"{contrast} (preset {record['preset']}, task {record['rendering']['task']}, seed {record['seed']})"
     )
 

@@ -185,9 +185,9 @@ def preset_from(args: argparse.Namespace) -> Preset:
         low <= high, f"--min-volume {low:g} is above --max-volume {high:g} (the default where not given)"
     )
     low, high = preset.intensity_range
-    _require(0 <= low <= high < float("inf"), f"--intensity-range {low:g} {high:g}: needs 0 <= LOW <= HIGH")
+    _require(0 <= low <= high <= 1000, f"--intensity-range {low:g} {high:g}: needs 0 <= LOW <= HIGH <= 1000")
     fewest, most = preset.num_tumours
-    _require(1 <= fewest <= most, f"--num-tumours {fewest} {most}: needs 1 <= least <= most")
+    _require(1 <= fewest <= most <= 100, f"--num-tumours {fewest} {most}: needs 1 <= least <= most <= 100")
     _require(
         0 <= preset.core_probability <= 1, f"--core-probability {preset.core_probability:g}: needs 0 to 1"
     )

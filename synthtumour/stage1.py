@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from synthtumour import __version__
 from synthtumour.blending import buffer_reach_mm, dilated, gaussian_in_box, grown
 from synthtumour.intensity import (
+    TASKS,
     VAL_TASKS,
     Hyperintensity,
     draw_hyperintensity,
@@ -26,7 +27,7 @@ from synthtumour.intensity import (
     validation_task,
 )
 from synthtumour.presets import PRESETS, Preset
-from synthtumour.shape import Box, TumourShape, bounding_box, draw_shape, rasterise
+from synthtumour.shape import SHAPES, Box, TumourShape, bounding_box, draw_shape, rasterise
 from synthtumour.volume import Grid, InputError, Volume, read_volume
 
 if TYPE_CHECKING:  # the rooms of the model 'glioma' are entered only by its presets
@@ -136,18 +137,32 @@ def untouched(
 
 
 def resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
-    """The case that `record` describes, made again from the same scan and brain mask."""
-    if "distractors" in record:
-        return _resynthesise_gliomas(scan, brain_mask, record)
+    """The case that `record` describes, made again from the same scan and brain mask.
+
+    Raises InputError for a record that is incomplete or wrong, or of another scan or mask.
+    """
     try:
-        rendering = Rendering(**record["rendering"])
-        tumours = [
-            Tumour(_shape(t["shape"]), t["core"] and _shape(t["core"]), Hyperintensity(**t["intensity"]))
-            for t in record["tumours"]
-        ]
-        header = {key: record[key] for key in _HEADER}
-    except (KeyError, TypeError) as error:
-        raise InputError(f"not a record of a synthetic case: {error!r} is missing or wrong") from error
+        remade = _resynthesise_gliomas if "distractors" in record else _resynthesise
+        made = remade(scan, brain_mask, record)
+        volume_ml = record["measured"]["volume_ml"]
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"not a record of a synthetic case: {error!r}") from error
+    if made.record["measured"]["volume_ml"] != volume_ml:
+        raise InputError("the record was made from another scan or brain mask; use those")
+    return made
+
+
+def _resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
+    rendering = Rendering(**record["rendering"])
+    tumours = [
+        Tumour(_shape(t["shape"]), t["core"] and _shape(t["core"]), Hyperintensity(**t["intensity"]))
+        for t in record["tumours"]
+    ]
+    header = {key: record[key] for key in _HEADER}
+    if rendering.task not in TASKS:
+        raise ValueError(rendering.task)
     brain = _usable_brain(scan, brain_mask)
     masks = []
     for tumour in tumours:
@@ -352,8 +367,8 @@ def _draw_core(
 
 
 def _is_inside(brain: np.ndarray, grid: Grid, ras_mm: tuple[float, float, float]) -> bool:
-    index = np.rint(grid.to_index(np.array(ras_mm))).astype(int)
-    return bool(np.all((index >= 0) & (index < brain.shape)) and brain[tuple(index)])
+    index = np.rint(grid.to_index(np.array(ras_mm)))
+    return bool(np.all((index >= 0) & (index < brain.shape)) and brain[tuple(index.astype(int))])
 
 
 def _usable_prior(prior: Volume, brain: np.ndarray, grid: Grid) -> np.ndarray:
@@ -385,7 +400,10 @@ def _mm(ras_mm: Any) -> str:
 def _shape(drawn: dict[str, Any]) -> TumourShape:
     """A shape from its JSON form, in which tuples have become lists."""
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in drawn.items()}
-    return TumourShape(**fields)
+    shape = TumourShape(**fields)
+    if shape.kind not in SHAPES or not min(shape.semi_axes_mm) > 0:
+        raise ValueError(f"{shape.kind} {shape.semi_axes_mm}")
+    return shape
 
 
 # ---------------------------------------------------------------- rendering
@@ -492,10 +510,7 @@ def _resynthesise_gliomas(scan: Volume, brain_mask: Volume, record: dict[str, An
 def _scene_and_header(record: dict[str, Any]) -> tuple[Scene, dict[str, Any]]:
     from synthtumour.glioma import scene_from
 
-    try:
-        return scene_from(record), {key: record[key] for key in _HEADER}
-    except (KeyError, TypeError) as error:
-        raise InputError(f"not a record of a synthetic case: {error!r} is missing or wrong") from error
+    return scene_from(record), {key: record[key] for key in _HEADER}
 
 
 @lru_cache(maxsize=1)  # the variants of a scan follow one another
@@ -540,7 +555,9 @@ def stored_where_it_fits(
         limits = np.iinfo(image.dtype)
         new = np.rint(new)
         if new.min() < limits.min or new.max() > limits.max:
-            image = image.astype(np.result_type(image.dtype, np.float32), order="K")
+            single = image.astype(np.float32, order="K")
+            # beyond 2^24 float32 would change voxels that nothing has touched
+            image = single if np.array_equal(single, image) else image.astype(np.float64, order="K")
     image[patch][changed] = new
     return image
 

@@ -203,17 +203,20 @@ def check_output(path: Path, *inputs: Path | None) -> None:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: cannot be written; choose another output path")
-    for other in inputs:
-        if other is not None and path.exists() and other.exists() and path.samefile(other):
-            raise InputError(f"{path}: output would overwrite the input {other}; choose another output path")
+    for written in (path, *_staging(path)):
+        for other in inputs:
+            if other is not None and written.exists() and other.exists() and written.samefile(other):
+                raise InputError(
+                    f"{path}: output would overwrite the input {other}; choose another output path"
+                )
 
 
 def extension_of(path: str | os.PathLike[str]) -> str:
     """The image extension of `path`, '.nii.gz' in one piece; InputError if it is none we write."""
     name = Path(path).name
     for extension in EXTENSIONS:
-        if name.lower().endswith(extension) and len(name) > len(extension):
-            return name[-len(extension) :]
+        if name.endswith(extension) and len(name) > len(extension):
+            return extension
     raise InputError(f"{path}: unknown image extension; use one of {', '.join(EXTENSIONS)}")
 
 
@@ -232,7 +235,7 @@ def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
     The names are fixed, not random, so that what a killed run leaves behind is taken up by the next one.
     Raises InputError if the disk refuses.
     """
-    partial = {path: path.with_name(f".partial-{path.name}") for path in paths}
+    partial = {path: _staging(path)[0] for path in paths}
     try:
         yield partial
         for path, temporary in partial.items():
@@ -243,6 +246,12 @@ def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
     finally:
         for temporary in partial.values():
             temporary.unlink(missing_ok=True)
+
+
+def _staging(path: Path) -> tuple[Path, Path]:
+    """The temporary files beside `path`: what is to become it, and uncompressed voxels on their way there."""
+    partial = path.with_name(f".partial-{path.name}")
+    return partial, partial.with_name(f"{partial.name.removesuffix('.gz').removesuffix('.nii')}.raw.nii")
 
 
 def write_in_place(volume: Volume, path: Path) -> None:
@@ -295,31 +304,46 @@ def _whole_nifti(path: Path, image: sitk.Image) -> bytes:
     ITK fills what is missing of a damaged file with zeros and says nothing, so this reads it to its end
     (gzip checks its sum on the way) and raises InputError if it is too short.
     """
-    expected = 348 + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: damaged or cut short ({error}); copy it again") from error
-    if len(content) < expected:
-        raise InputError(f"{path}: cut short, {len(content)} bytes of at least {expected}; copy it again")
+    layout = _layout_of(content)
+    if layout and len(content) < layout.offset + image.GetNumberOfPixels() * layout.voxel_bytes:
+        raise InputError(f"{path}: cut short, only {len(content)} bytes; copy it again")
     return content
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where and how a NIfTI file keeps its voxels; `order` is struct's sign of the byte order."""
+
+    order: str
+    type_code: int
+    voxel_bytes: int
+    offset: int
+
+
+def _layout_of(content: bytes) -> _Layout | None:
+    """Read from the header; None if it is none of NIfTI-1 or NIfTI-2."""
+    for order in "<>":
+        size_of_header = struct.unpack_from(order + "i", content)[0]
+        if size_of_header in _NIFTI_TYPE_AND_OFFSET:
+            type_at, offset_at, offset_type = _NIFTI_TYPE_AND_OFFSET[size_of_header]
+            type_code, bits = struct.unpack_from(order + "hh", content, type_at)
+            offset = int(struct.unpack_from(order + offset_type, content, offset_at)[0])
+            return _Layout(order, type_code, bits // 8, max(offset, size_of_header))
+    return None
 
 
 def _with_lost_values(image: sitk.Image, content: bytes) -> sitk.Image:
     """`image` with the NaN and infinite voxels that ITK has turned into zeros on reading NIfTI."""
-    for order in "<>":
-        size_of_header = struct.unpack_from(order + "i", content)[0]
-        if size_of_header in _NIFTI_TYPE_AND_OFFSET:
-            break
-    else:
+    layout = _layout_of(content)
+    voxel_type = layout and {16: "f4", 64: "f8"}.get(layout.type_code)
+    if not layout or not voxel_type:
         return image
-    type_at, offset_at, offset_type = _NIFTI_TYPE_AND_OFFSET[size_of_header]
-    voxel_type = {16: "f4", 64: "f8"}.get(struct.unpack_from(order + "h", content, type_at)[0])
-    if voxel_type is None:
-        return image
-    offset = int(struct.unpack_from(order + offset_type, content, offset_at)[0])
-    stored = np.frombuffer(content, order + voxel_type, image.GetNumberOfPixels(), offset)
+    stored = np.frombuffer(content, layout.order + voxel_type, image.GetNumberOfPixels(), layout.offset)
     lost = ~np.isfinite(stored)
     if not lost.any():
         return image

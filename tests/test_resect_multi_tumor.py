@@ -240,10 +240,35 @@ def test_a_file_that_is_no_record_is_refused(
 ) -> None:
     outputs = [tmp_path / f"{n}.nii.gz" for n in ("i", "l")]
     wrong = tmp_path / "wrong.json"
-    for content in ('{"tumours": []}', "[1]", "{", '{"rendering": {"task": "train"}}'):
+    record = tmp_path / "right.json"
+    assert resect(make_head(), *outputs, "--record", record, *SMALL) == 0
+    right = json.loads(record.read_text())
+    first = right["tumours"][0]
+    spoilt = [
+        {**right, "rendering": {**right["rendering"], "task": "bogus"}},
+        {**right, "rendering": 3},
+        *(
+            {**right, "tumours": [{**first, "shape": {**first["shape"], **change}}]}
+            for change in ({"kind": "bogus"}, {"semi_axes_mm": [0, 1, 1]}, {"centre_ras_mm": "here"})
+        ),
+    ]
+    for path in outputs:
+        path.unlink()
+    capsys.readouterr()
+    for content in ("{}", '{"tumours": []}', "[1]", "{", *map(json.dumps, spoilt)):
         wrong.write_text(content)
         assert resect(make_head(), *outputs, "--from-record", wrong) == 2
         assert "not a record" in capsys.readouterr().err and not outputs[0].exists()
+
+
+def test_a_record_of_another_scan_is_refused(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs, record = [tmp_path / f"{n}.nii.gz" for n in ("i", "l")], tmp_path / "r.json"
+    assert resect(make_head(), *outputs, "--record", record, "--seed", 1) == 0
+    other = make_head("other", size_mm=(112.0, 150.0, 100.0))
+    assert resect(other, *outputs, "--from-record", record) == 2
+    assert str(other) in capsys.readouterr().err
 
 
 def test_volume_options(made: Callable, tmp_path: Path) -> None:
@@ -402,6 +427,10 @@ def _spoilt(path: Path, **how: object) -> Path:
         ({"options": ["--from-record", "wrong.json", "--shape", "cuboid"]}, ["--shape", "--from-record"]),
         ({"options": ["--case", "A"]}, ["--case A", "--from-record"]),
         ({"image": "nowhere/i.nii.gz"}, ["nowhere", "does not exist"]),
+        ({"options": ["--center-ras", "nan", "0", "0"]}, ["outside the brain"]),
+        ({"options": ["--center-ras", "1e30", "0", "0"]}, ["outside the brain"]),
+        ({"options": ["--intensity-range", "1e38", "1e39"]}, ["--intensity-range"]),
+        ({"image": "i.NII.GZ"}, ["i.NII.GZ", "extension"]),
         ({"image": "i.png"}, ["i.png", "extension"]),
         ({"image": "subject/flair.nii.gz"}, ["flair.nii.gz", "overwrite the input"]),
         ({"label": "subject/flair_brainmask.nii.gz"}, ["flair_brainmask.nii.gz", "overwrite the input"]),
@@ -520,6 +549,49 @@ def test_damaged_file_is_told_from_a_whole_one(make_head: MakeHead) -> None:
     plain.write_bytes(gzip.decompress(make_head().read_bytes())[:-100])
     with pytest.raises(InputError, match="cut short"):
         read_volume(plain)
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_scaled_integers_are_read_as_what_they_mean(
+    make_head: MakeHead, tmp_path: Path, extension: str
+) -> None:
+    """scl_slope and scl_inter, float32 at bytes 112 and 116 of a NIfTI-1 header."""
+    from synthtumour.volume import read_volume
+
+    scan = make_head()
+    expected = read_volume(scan).array * 0.5 + 10
+    content = bytearray(gzip.decompress(scan.read_bytes()))
+    content[112:120] = np.array([0.5, 10.0], "<f4").tobytes()
+    scaled = tmp_path / f"scaled{extension}"
+    scaled.write_bytes(gzip.compress(content) if extension == ".nii.gz" else content)
+    assert np.array_equal(read_volume(scaled).array, expected)
+    mask = scan.parent / "flair_brainmask.nii.gz"
+    assert resect(scaled, tmp_path / "i.nii", tmp_path / "l.nii", "--brain-mask", mask) == 0
+
+
+def test_input_named_like_the_temporary_file_survives(make_head: MakeHead, tmp_path: Path) -> None:
+    scan = make_head()
+    unlucky = tmp_path / ".partial-i.nii.gz"
+    unlucky.write_bytes(scan.read_bytes())
+    assert resect(unlucky, tmp_path / "i.nii.gz", tmp_path / "l.nii.gz") == 2
+    assert unlucky.read_bytes() == scan.read_bytes()
+
+
+def test_large_integers_that_nothing_touches_stay_exact(tmp_path: Path) -> None:
+    """An int32 scan whose tumour does not fit: float32 would round 2^30 + 1."""
+    image, brain = head_image()
+    values = sitk.GetArrayFromImage(image).astype(np.int32)
+    values[values > 0] += 2**30 + 1
+    stored = sitk.GetImageFromArray(values)
+    stored.CopyInformation(image)
+    sitk.WriteImage(stored, str(tmp_path / "flair.nii.gz"))
+    sitk.WriteImage(brain, str(tmp_path / "flair_brainmask.nii.gz"))
+    assert resect(tmp_path / "flair.nii.gz", tmp_path / "i.nii.gz", tmp_path / "l.nii.gz", "-s", 1) == 0
+    made, label = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / n))) for n in ("i.nii.gz", "l.nii.gz")
+    )
+    far = ndimage.distance_transform_edt(label == 0, sampling=2.0) > 6
+    assert np.array_equal(made[far], values[far])
 
 
 def test_output_over_a_linked_input_is_refused(make_head: MakeHead, tmp_path: Path) -> None:
