@@ -266,7 +266,8 @@ def stage2(args: argparse.Namespace) -> int:
     write_rejected(rejected, folder)
     write_mix_ids(report, table)
     say_what_there_is(args, report, donors, recipients, rejected, folder, table)
-    exit_code = report.exit_code or int(any(role == "healthy" for role, *_ in rejected))
+    unusable = any(role == "healthy" or kind == "unusable file" for role, _, kind, _ in rejected)
+    exit_code = report.exit_code or int(unusable)
     if report.interrupted or args.combine is None:
         return exit_code
     return combine(args, limits, donors, held_out, report, groups, about).exit_code or exit_code
@@ -312,6 +313,11 @@ def check(args: argparse.Namespace) -> None:
         if masks is not None and not masks.is_dir():
             raise InputError(f"{masks}: no such folder; give the folder of the brain masks")
     if args.combine is not None:
+        if args.combine.resolve() in {
+            args.imagesTr_path.resolve().parent,
+            args.labelsTr_path.resolve().parent,
+        }:
+            raise InputError(f"{args.combine}: holds the real scans; choose another folder for --combine")
         dataset = dataset_at(args.combine)
         if any(file.exists() for file in dataset.files) and not is_run(args.combine, {"program": COMBINING}):
             raise InputError(f"{args.combine}: holds another dataset; choose another folder for --combine")
@@ -433,11 +439,10 @@ def rejections(gate: Report) -> list[Rejection]:
 def write_rejected(rejected: list[Rejection], folder: Path) -> None:
     import pandas as pd
 
-    from synthtumour.volume import staged_outputs
+    from synthtumour.fanout import write_bytes
 
-    with staged_outputs([folder / REJECTED_FILE]) as partial:
-        table = pd.DataFrame(sorted(rejected), columns=["role", "case", "rejected", "reason"])
-        table.to_csv(partial[folder / REJECTED_FILE], index=False)
+    table = pd.DataFrame(sorted(rejected), columns=["role", "case", "rejected", "reason"])
+    write_bytes(table.to_csv(index=False).encode("utf-8", "surrogateescape"), folder / REJECTED_FILE)
 
 
 def refuse_all(rejected: list[Rejection], role: str, folder: Path) -> None:
@@ -536,16 +541,17 @@ def write_mix_ids(report: Report, table: Path) -> None:
     """id, id1, id2 (mixed case, donor, recipient) of every case that is there, and its figures."""
     import pandas as pd
 
-    from synthtumour.volume import staged_outputs
+    from synthtumour.fanout import write_bytes
 
     rows = []
     for row in sorted(report.rows, key=lambda row: int(str(row["case"]).rpartition("_")[2])):
         if row["status"] == "made":
             first = {"id": row["case"], "id1": row["id1"], "id2": row["id2"]}
-            rest = {k: v for k, v in row.items() if k not in (*first, "case", "status", "reason")}
+            # "seconds" differ from run to run: manifest.csv has them, this table repeats to the byte
+            rest = {k: v for k, v in row.items() if k not in (*first, "case", "status", "reason", "seconds")}
             rows.append({**first, **rest})
-    with staged_outputs([table]) as partial:
-        pd.DataFrame(rows, columns=None if rows else ["id", "id1", "id2"]).to_csv(partial[table], index=False)
+    content = pd.DataFrame(rows, columns=None if rows else ["id", "id1", "id2"]).to_csv(index=False)
+    write_bytes(content.encode("utf-8", "surrogateescape"), table)
 
 
 def say_what_there_is(

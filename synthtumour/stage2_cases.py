@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -314,12 +315,10 @@ def _first_that_fits(
     """The first recipient and draw that leave enough of the tumour; InputError if none does."""
     refusals: list[str] = []
     for files in recipients:
-        recipient, tried = _recipient(files), set()
-        for _ in range(_DRAWS_PER_PAIR):
-            variation = draw(mixing, rng)
-            if variation in tried:
-                continue
-            tried.add(variation)
+        recipient = _recipient(files)
+        # Where only the side is drawn there are but two variations, and both shall have their turn.
+        drawn = (draw(mixing, rng) for _ in range(8 * _DRAWS_PER_PAIR))
+        for variation in islice(dict.fromkeys(drawn), _DRAWS_PER_PAIR):
             try:
                 mixed = mix(donor, recipient, place(donor, recipient, mixing, variation))
             except DoesNotFit as error:

@@ -61,6 +61,18 @@ def test_python_example_runs(tmp_path: Path) -> None:
     assert {"test_img.nii.gz", "test_lab.nii.gz"} <= {p.name for p in tmp_path.iterdir()}
 
 
+def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
+    blocks = README.split("```")[1::2]
+    block = next(b for b in blocks if "prompt_multi_tumor.py --output" in b)
+    for name in ("DemoData", "synthtumour", *(f"{script}.py" for script in SCRIPTS)):
+        (tmp_path / name).symlink_to(ROOT / name)
+    block = block.replace("python ", f"{sys.executable} ")
+    done = subprocess.run(["bash", "-ec", block], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "nnUNet_raw/Dataset101_SynthTumour/imagesTrMix").iterdir())) == 12
+    assert (tmp_path / "nnUNet_raw/Dataset102_Senior/splits_final.json").is_file()
+
+
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target

@@ -146,7 +146,7 @@ def test_healthy_scans_in_nnunet_form_and_channels_mixed_alike(data: Path) -> No
     (data / "D/imagesTr/p1_0001.nii.gz").unlink()
     options[options.index("Two")] = "Other"
     options[options.index("--mask_check_path") + 1] = str(data / "CHECK2")
-    assert script.main(options) == 0
+    assert script.main(options) == 1
     assert [(row["case"], row["rejected"]) for row in rows_of(data / "CHECK2/rejected.csv")] == [
         ("p1", "unusable file")
     ]
@@ -200,7 +200,7 @@ def test_rejections_are_listed_with_their_reasons(data: Path, capsys: pytest.Cap
     cut = data / "D/imagesTr/cut_0000.nii.gz"
     cut.write_bytes((data / "D/imagesTr/tiny_0000.nii.gz").read_bytes()[:5000])
     shutil.copyfile(data / "D/labelsTr/patient0.nii.gz", data / "D/labelsTr/cut.nii.gz")
-    assert run(data, "-num", "4") == 0
+    assert run(data, "-num", "4") == 1
     rejected = {row["case"]: row for row in rows_of(data / "CHECK/rejected.csv")}
     assert {case: row["rejected"] for case, row in rejected.items()} == {
         "empty": "empty label",
