@@ -19,8 +19,8 @@ SCRIPTS = {
     script.__name__: script.build_parser()
     for script in (resect_multi_tumor, prompt_multi_tumor, stage2_mixed_with_pseudo_label)
 }
-# Options of other programs that the README names.
-OTHERS = {"--verify_dataset_integrity", "--val_best", "--save_probabilities"}
+# Options of other programs, and of benchmarks, that the README names.
+OTHERS = {"--cases", "--verify_dataset_integrity", "--val_best", "--save_probabilities"}
 
 
 def options(parser) -> list[list[str]]:
