@@ -106,7 +106,8 @@ def resect(args: argparse.Namespace) -> int:
 
     preset = preset_from(args)
     mask_path = args.brain_mask or brain_mask_beside(args.scan)
-    extension_of(args.output_image), extension_of(args.output_label)
+    for path in (args.output_image, args.output_label):
+        extension_of(path)
     if args.preview and args.preview.suffix.lower() != ".png":
         raise InputError(f"{args.preview}: the preview is a PNG; name it so")
     outputs = [p for p in (args.output_image, args.output_label, args.record, args.preview) if p]

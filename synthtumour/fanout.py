@@ -37,7 +37,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from synthtumour.volume import InputError, staged_outputs
+from synthtumour.volume import InputError, staged_outputs, staging_files
 
 RUN_FILE, JOURNAL_FILE, MANIFEST_FILE = "run.json", "journal.jsonl", "manifest.csv"
 PACKAGES = ("numpy", "scipy", "SimpleITK", "pandas", "tqdm")
@@ -402,10 +402,9 @@ def _is_whole(path: Path, state: list[int]) -> bool:
 
 
 def _remove_partial(output: Path) -> None:
-    """Remove what a killed writer of `output` may have left beside it (volume.staged_outputs' names)."""
-    stem = output.name.removesuffix(".gz").removesuffix(".nii")
-    for name in (output.name, f"{stem}.raw.nii"):
-        output.with_name(f".partial-{name}").unlink(missing_ok=True)
+    """Remove what a killed writer of `output` may have left beside it."""
+    for temporary in staging_files(output):
+        temporary.unlink(missing_ok=True)
 
 
 def _write_manifest(rows: list[dict[str, object]], path: Path) -> None:

@@ -341,7 +341,7 @@ def _draw_one(
         if hit is None:
             continue
         masks = _hard_masks(hit, brain, grid, rendering)
-        # One voxel more than the buffer layer, so that neighbours never merge into one component.
+        # At least one voxel more than the buffer layer, so that neighbours never merge into one component.
         reach = dilated(masks.soft > 0, grid.spacing_mm.max(), grid)
         if not (masks.soft > rendering.label_threshold).any() or (reach & taken[masks.patch]).any():
             continue

@@ -203,7 +203,7 @@ def check_output(path: Path, *inputs: Path | None) -> None:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: cannot be written; choose another output path")
-    for written in (path, *_staging(path)):
+    for written in (path, *staging_files(path)):
         for other in inputs:
             if other is not None and written.exists() and other.exists() and written.samefile(other):
                 raise InputError(
@@ -235,7 +235,7 @@ def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
     The names are fixed, not random, so that what a killed run leaves behind is taken up by the next one.
     Raises InputError if the disk refuses.
     """
-    partial = {path: _staging(path)[0] for path in paths}
+    partial = {path: staging_files(path)[0] for path in paths}
     try:
         yield partial
         for path, temporary in partial.items():
@@ -248,10 +248,14 @@ def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
             temporary.unlink(missing_ok=True)
 
 
-def _staging(path: Path) -> tuple[Path, Path]:
+def staging_files(path: Path) -> tuple[Path, Path]:
     """The temporary files beside `path`: what is to become it, and uncompressed voxels on their way there."""
     partial = path.with_name(f".partial-{path.name}")
-    return partial, partial.with_name(f"{partial.name.removesuffix('.gz').removesuffix('.nii')}.raw.nii")
+    return partial, _uncompressed(partial)
+
+
+def _uncompressed(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".raw.nii")
 
 
 def write_in_place(volume: Volume, path: Path) -> None:
@@ -267,7 +271,7 @@ def write_in_place(volume: Volume, path: Path) -> None:
         return
     # NIfTI keeps oblique axes as float32 quaternions and ITK rounds them anew at each writing, so they
     # drift by a bit in the last place. The source's own bytes go back in their place.
-    uncompressed = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".raw.nii")
+    uncompressed = _uncompressed(path)
     try:
         sitk.WriteImage(image, str(uncompressed))
         content = bytearray(uncompressed.read_bytes())
