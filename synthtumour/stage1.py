@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -122,6 +123,27 @@ def synthesise(
     )
     tumours, masks = zip(*drawn, strict=True)
     return _render(scan, brain, tumours, masks, rendering, _header(preset, seed, case))
+
+
+def synthesise_patch(
+    image: np.ndarray,
+    brain: np.ndarray,
+    spacing_mm: Sequence[float],
+    preset: Preset = PRESETS["paper"],
+    *,
+    seed: int,
+    task: str = "train",
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Put synthetic tumours into a patch of a scan, for use inside a data loader.
+
+    `image` (numbers) and `brain` (bool) are [i, j, k] with voxels of `spacing_mm`; they are not changed.
+    Returns the new image, in the dtype of `image` where its values fit, the label (uint8) and the record.
+    Raises InputError if the patch cannot be used or if nothing fits.
+    """
+    affine = np.diag([*spacing_mm, 1.0])
+    scan = Volume.from_array(image, affine)
+    made = synthesise(scan, Volume.from_array(brain, affine), preset, seed=seed, task=task)
+    return made.image.array, made.label.array, made.record
 
 
 def untouched(

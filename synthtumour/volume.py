@@ -130,34 +130,51 @@ class Volume:
     @classmethod
     def from_image(cls, image: sitk.Image) -> Volume:
         """Volume of a three-dimensional scalar SimpleITK image; its voxels are copied."""
-        spacing, size = np.array(image.GetSpacing()), np.array(image.GetSize())
-        direction = _LPS_TO_RAS @ np.array(image.GetDirection()).reshape(3, 3)
-        axes = _closest_axes(direction)
-        right, anterior, superior = (bool(direction[n, axis] < 0) for n, axis in enumerate(axes))
+        array = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+        metadata = {key: image.GetMetaData(key) for key in _KEPT_METADATA if image.HasMetaDataKey(key)}
+        return cls._placed(array, image.GetSpacing(), image.GetOrigin(), image.GetDirection(), metadata)
+
+    @classmethod
+    def from_array(cls, array: np.ndarray, affine: np.ndarray) -> Volume:
+        """Volume of `array` in any order of axes, not copied; `affine` (4, 4) from its index to RAS mm."""
+        spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        direction = (_LPS_TO_RAS @ affine[:3, :3] / spacing).ravel()
+        origin = _LPS_TO_RAS @ affine[:3, 3]
+        return cls._placed(array, tuple(spacing.tolist()), tuple(origin.tolist()), tuple(direction.tolist()))
+
+    @classmethod
+    def _placed(
+        cls,
+        array: np.ndarray,
+        spacing: tuple[float, ...],
+        origin: tuple[float, ...],
+        direction: tuple[float, ...],
+        metadata: dict[str, str] | None = None,
+    ) -> Volume:
+        """Volume of an array in stored order, with ITK's geometry (LPS)."""
+        to_ras = _LPS_TO_RAS @ np.array(direction).reshape(3, 3)
+        axes = _closest_axes(to_ras)
+        right, anterior, superior = (bool(to_ras[n, axis] < 0) for n, axis in enumerate(axes))
         flipped = (right, anterior, superior)
-        stored = _Stored(
-            image.GetSpacing(),
-            image.GetOrigin(),
-            image.GetDirection(),
-            axes,
-            flipped,
-            {key: image.GetMetaData(key) for key in _KEPT_METADATA if image.HasMetaDataKey(key)},
-        )
+        stored = _Stored(spacing, origin, direction, axes, flipped, metadata or {})
         affine = np.eye(4)
-        affine[:3, :3] = direction * spacing
-        affine[:3, 3] = _LPS_TO_RAS @ np.array(image.GetOrigin())
+        affine[:3, :3] = to_ras * spacing
+        affine[:3, 3] = _LPS_TO_RAS @ np.array(origin)
         first_voxel = np.zeros(3)
         for axis, flip in zip(axes, flipped, strict=True):
-            first_voxel[axis] = size[axis] - 1 if flip else 0
+            first_voxel[axis] = array.shape[axis] - 1 if flip else 0
         affine[:3, 3] += affine[:3, :3] @ first_voxel
         affine[:3, :3] = affine[:3, axes] * np.where(flipped, -1, 1)
-        array = stored.to_canonical(sitk.GetArrayFromImage(image).transpose(2, 1, 0))
-        return cls(array, Grid(array.shape, affine), stored)
+        canonical = stored.to_canonical(array)
+        return cls(canonical, Grid(canonical.shape, affine), stored)
+
+    def in_stored_order(self) -> np.ndarray:
+        """The array with its axes as the file, or the array it was made from, has them: a view."""
+        return self._stored.from_canonical(self.array)
 
     def to_image(self) -> sitk.Image:
         """SimpleITK image in the stored order, with the stored geometry."""
-        in_file_order = self._stored.from_canonical(self.array).transpose(2, 1, 0)
-        image = sitk.GetImageFromArray(np.ascontiguousarray(in_file_order))
+        image = sitk.GetImageFromArray(np.ascontiguousarray(self.in_stored_order().transpose(2, 1, 0)))
         image.SetSpacing(self._stored.spacing)
         image.SetOrigin(self._stored.origin)
         image.SetDirection(self._stored.direction)
