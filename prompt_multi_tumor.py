@@ -157,8 +157,8 @@ def check(args: argparse.Namespace) -> None:
     if not 0 <= args.tumour_free_fraction <= 1:
         raise InputError(f"--tumour-free-fraction {args.tumour_free_fraction:g}: needs 0 to 1")
     probability = args.tumour_free_probability
-    if probability is not None and not 0 <= probability < 1:
-        raise InputError(f"--tumour-free-probability {probability:g}: needs 0 or more, and less than 1")
+    if probability is not None and not 0 <= probability <= 1:
+        raise InputError(f"--tumour-free-probability {probability:g}: needs 0 to 1")
     for folder in (args.output, args.output / "imagesTr", args.output / "labelsTr"):
         if folder.resolve() == args.input.resolve():
             raise InputError(f"{args.input}: is also where the output would go; choose another --output")

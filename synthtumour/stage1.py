@@ -39,8 +39,8 @@ _MAX_DRAWS = 100
 _HEADER = ("synthtumour", "preset", "case", "seed")
 _RIM_MM = 5.0  # how far around a tumour its contrast is measured
 # A whole head is never this small, a brain never this large.
-_LARGEST_BRAIN_ML = 2300.0
-_LEAST_BACKGROUND = 0.15
+LARGEST_BRAIN_ML = 2300.0
+LEAST_BACKGROUND = 0.15
 
 
 @dataclass(frozen=True)
@@ -285,14 +285,14 @@ def _region_of_stripped_scan(scan: Volume) -> np.ndarray | None:
     corners = array[:: array.shape[0] - 1, :: array.shape[1] - 1, :: array.shape[2] - 1].ravel()
     background = corners[0]
     foreground = array != background
-    if np.any(corners != background) or foreground.mean() > 1 - _LEAST_BACKGROUND:
+    if np.any(corners != background) or foreground.mean() > 1 - LEAST_BACKGROUND:
         return None
     # sitk's fill is many times faster than scipy's here
     image = sitk.GetImageFromArray(foreground.astype(np.uint8))
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(image)) == 1
     region = sitk.GetArrayFromImage(sitk.BinaryFillhole(largest)).astype(bool)
     volume_ml = region.sum() * scan.grid.voxel_ml
-    return region if 0 < volume_ml <= _LARGEST_BRAIN_ML else None
+    return region if 0 < volume_ml <= LARGEST_BRAIN_ML else None
 
 
 def _usable_brain(scan: Volume, brain_mask: Volume) -> np.ndarray:
