@@ -139,10 +139,12 @@ def render_channel(
 ) -> np.ndarray:
     """Another channel of the same head (float32) with the tumours of a FLAIR scan's `scene`.
 
-    `contrast` is t1, t1ce or t2, `tissue` of the FLAIR scan: the tumours are in the same place
-    and push as far. Distractors stay in FLAIR.
+    `contrast` is flair, t1, t1ce or t2, `tissue` of the scene's FLAIR scan: the tumours are in the same place
+    and push as far. Distractors stay in that scan.
     """
     shown = tissue_of_channel(channel, brain, tissue)
+    if contrast == "flair":
+        return _render_tumours(scene, channel, brain, tissue, shown)[0]
     tumours = []
     for tumour in scene.tumours:
         appearance, core = in_contrast(tumour.intensity, tumour.core, contrast, tissue, shown)

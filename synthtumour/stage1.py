@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -128,7 +128,7 @@ def synthesise(
 def synthesise_patch(
     image: np.ndarray,
     brain: np.ndarray,
-    spacing_mm: Sequence[float],
+    spacing_mm: Sequence[float] | np.ndarray,
     preset: Preset = PRESETS["paper"],
     *,
     seed: int,
@@ -199,9 +199,10 @@ def _resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> S
 def in_other_contrast(
     flair: Volume, brain_mask: Volume, record: dict[str, Any], channel: Volume, contrast: str
 ) -> Volume:
-    """`channel` ('t1', 't1ce' or 't2' by `contrast`), on the grid of `flair`, with the tumours of `record`.
+    """`channel`, on the grid of `flair`, with the tumours of `record`.
 
-    `record` and `flair` are those of a case of the preset diverse. Raises InputError for anything else.
+    `contrast` is 't1', 't1ce', 't2' or, for a second FLAIR scan of the head, 'flair'. `record` and `flair`
+    are those of a case of the preset diverse. Raises InputError for anything else.
     """
     from synthtumour.glioma import render_channel
 
@@ -214,6 +215,31 @@ def in_other_contrast(
     _usable_brain(channel, brain_mask)
     new = render_channel(scene, contrast, channel.array, brain, _tissue_of(flair, brain_mask))
     return channel.with_array(_with_changes(channel.array, new, brain))
+
+
+def with_same_tumours(
+    scans: Mapping[Any, Volume],
+    brain_mask: Volume,
+    contrasts: Mapping[Any, str],
+    make: Callable[[Volume, Volume], Synthesis],
+) -> tuple[dict[Any, Volume], Volume, dict[str, Any]]:
+    """All `scans` of one head with the same tumours: images, their label and the record.
+
+    `make(scan, brain_mask)` makes the first that is not in `contrasts`, a FLAIR scan; `contrasts` says which
+    of the others are 't1', 't1ce' or 't2' (preset diverse only). Raises InputError as `synthesise`.
+    """
+    first = next((name for name in scans if name not in contrasts), None)
+    if first is None:
+        raise InputError(f"none of {', '.join(map(str, scans))} is FLAIR; leave it out of contrasts")
+    made = make(scans[first], brain_mask)
+    images = {first: made.image}
+    for name, scan in scans.items():
+        if name in contrasts or (name != first and "distractors" in made.record):
+            contrast = contrasts.get(name, "flair")
+            images[name] = in_other_contrast(scans[first], brain_mask, made.record, scan, contrast)
+        elif name != first:
+            images[name] = resynthesise(scan, brain_mask, made.record).image
+    return images, made.label, made.record
 
 
 def case_generator(seed: int, case: str) -> np.random.Generator:
@@ -253,7 +279,7 @@ def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None) -> Volu
     Raises InputError for a mask that is empty or on another grid, and for a scan with its skull.
     """
     if mask_path is None:
-        brain = _region_of_stripped_scan(scan)
+        brain = region_of_stripped_scan(scan)
         if brain is None:
             raise InputError(
                 f"{scan_path}: no brain mask beside it (<name>_brainmask.nii.gz) and not skull-stripped; "
@@ -279,8 +305,11 @@ def skull_stripped(scan: Volume, brain_mask: Volume) -> Volume:
     return scan.with_array(np.where(brain_mask.array > 0, scan.array, scan.array.dtype.type(0)))
 
 
-def _region_of_stripped_scan(scan: Volume) -> np.ndarray | None:
-    """The solid region (bool) of voxels that are not exactly background; None if that is no brain."""
+def region_of_stripped_scan(scan: Volume) -> np.ndarray | None:
+    """The brain (bool) of a skull-stripped scan: the solid region that is not exactly background.
+
+    None if that is no brain.
+    """
     array = scan.array
     corners = array[:: array.shape[0] - 1, :: array.shape[1] - 1, :: array.shape[2] - 1].ravel()
     background = corners[0]
