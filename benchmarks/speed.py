@@ -76,7 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.cases < 1 or len(set(args.numbers)) < 2 or min(args.numbers) < 1:
+        parser.error("--cases needs 1 or more, --numbers two different ones or more for a line")
     if args.measure:
         part, row = args.measure
         print(json.dumps(measure(ROWS[part][row], args.folder, args.cases)))
@@ -84,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     scan = args.scan or ROOT / "DemoData/sim-01/flair.nii.gz"
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="synthtumour-") as folder:
-        for part in args.parts:
+        for part in dict.fromkeys(args.parts):
             print(flush=True)
             figures[part] = PARTS[part](Path(folder), scan, args)
     if args.json:
@@ -143,7 +146,7 @@ def cases_table(folder: Path, scan: Path, args: argparse.Namespace) -> dict[str,
 def voxels_table(folder: Path, scan: Path, args: argparse.Namespace) -> dict[str, Any]:
     print(f"voxels: file to file, CPU s a case (median of {args.cases})")
     figures: dict[str, Any] = {}
-    for spacing in args.spacings:
+    for spacing in dict.fromkeys(args.spacings):
         subject = resampled(scan, folder / f"at{spacing:g}mm", spacing)
         voxels = int(np.prod(read_image(subject / "flair.nii.gz").GetSize()))
         floor, case = (in_own_process("scan", row, subject, args.cases)["cpu_s"] for row in (FLOOR, TRAINING))
