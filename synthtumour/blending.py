@@ -62,14 +62,22 @@ def _gaussian_along(part: np.ndarray, axis: int, sigma: float, reach: int, wante
 
 def dilated(mask: np.ndarray, margin_mm: float, grid: Grid) -> np.ndarray:
     """A bool array grown by `margin_mm`, in whole voxels, along each axis in turn."""
-    for axis, reach in enumerate(np.rint(margin_mm / grid.spacing_mm).astype(int)):
-        lines = np.moveaxis(mask, axis, 0)
-        grown_lines = lines.copy()
-        for n in range(1, min(int(reach), len(lines) - 1) + 1):
-            grown_lines[n:] |= lines[:-n]
-            grown_lines[:-n] |= lines[n:]
-        mask = np.moveaxis(grown_lines, 0, axis)
-    return mask
+    reach = np.rint(margin_mm / grid.spacing_mm).astype(int)
+    reach = np.minimum(reach, np.array(mask.shape) - 1)
+    # Between zeros as wide as the reach, a step along any axis is a step along one line of memory.
+    padded = np.zeros(np.array(mask.shape) + reach, bool)
+    inside = tuple(slice(0, n) for n in mask.shape)
+    padded[inside] = mask
+    line = padded.reshape(-1)
+    for axis, furthest in enumerate(reach):
+        step, done = int(np.prod(padded.shape[axis + 1 :])), 0
+        while done < furthest:  # 1, 2, 4, ... voxels: what is grown already grows on
+            n = min(done + 1, int(furthest) - done)
+            before = line.copy()
+            line[n * step :] |= before[: -n * step]
+            line[: -n * step] |= before[n * step :]
+            done += n
+    return padded[inside]
 
 
 def blend(below: np.ndarray, above: np.ndarray, weight: np.ndarray) -> np.ndarray:

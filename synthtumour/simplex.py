@@ -21,7 +21,7 @@ _PERMUTATION = np.frombuffer(
     ),
     dtype=np.uint8,
 )
-_TABLE = np.concatenate([_PERMUTATION, _PERMUTATION]).astype(np.int32)
+_TABLE = np.concatenate([_PERMUTATION, _PERMUTATION]).astype(np.intp)
 _EDGES = np.array(
     [
         (1, 1, 0), (-1, 1, 0), (1, -1, 0), (-1, -1, 0),
@@ -33,7 +33,7 @@ _EDGES = np.array(
 _GRADIENT = np.ascontiguousarray(_EDGES[_TABLE % 12].T)  # (3, 512): gradient of a hashed corner
 _F = np.float32
 _THIRD, _SIXTH = _F(1) / _F(3), _F(1) / _F(6)
-_CHUNK = 1 << 14  # points whose temporaries stay in the processor's cache
+_CHUNK = 1 << 13  # points whose temporaries stay in the processor's cache
 
 
 def simplex_noise(points: np.ndarray, octaves: int = 1) -> np.ndarray:
@@ -60,7 +60,7 @@ def _one_octave(points: np.ndarray) -> np.ndarray:
     cell = [np.floor(axis + skew) for axis in points]
     unskew = (cell[0] + cell[1] + cell[2]) * _SIXTH
     x0, y0, z0 = (axis - (c - unskew) for axis, c in zip(points, cell, strict=True))
-    i, j, k = (c.astype(np.int32) & 255 for c in cell)
+    i, j, k = (c.astype(np.int32).astype(np.intp) & 255 for c in cell)
 
     # Which of the six tetrahedra of the cell: the second corner steps along the largest coordinate,
     # the third along the two largest.
@@ -79,11 +79,11 @@ def _one_octave(points: np.ndarray) -> np.ndarray:
 
 
 def _hash(i: np.ndarray, j: np.ndarray, k: np.ndarray) -> np.ndarray:
-    return i + _TABLE[j + _TABLE[k]]
+    return i + _TABLE.take(j + _TABLE.take(k))
 
 
 def _corner(x: np.ndarray, y: np.ndarray, z: np.ndarray, hashed: np.ndarray) -> np.ndarray:
     """Contribution of one corner at offset (x, y, z)."""
     falloff = np.maximum(_F(0.6) - x * x - y * y - z * z, _F(0))
-    gx, gy, gz = _GRADIENT[:, hashed]
+    gx, gy, gz = (along.take(hashed) for along in _GRADIENT)  # many times faster than indexing
     return falloff * falloff * falloff * falloff * (x * gx + y * gy + z * gz)

@@ -330,7 +330,9 @@ def _usable_brain(scan: Volume, brain_mask: Volume) -> np.ndarray:
         raise InputError(f"the brain mask is on another grid than the scan: {differences}")
     if not brain.any():
         raise InputError("the brain mask is empty")
-    if scan.array.dtype.kind == "f" and not np.isfinite(scan.array[brain]).all():
+    # all voxels first: quick, and mostly enough
+    suspect = scan.array.dtype.kind == "f" and not np.isfinite(scan.array).all()
+    if suspect and not np.isfinite(scan.array[brain]).all():
         raise InputError("the scan has NaN or infinite voxels inside the brain; clean or convert it first")
     return brain
 
@@ -380,7 +382,7 @@ def _draw_one(
 ) -> tuple[Tumour, _Masks] | None:
     """A tumour apart from those `taken`; None if none of many draws fits."""
     intensity = draw_hyperintensity(rng, preset)
-    brain_mm3 = brain.sum() * grid.voxel_ml * 1000
+    brain_mm3 = np.count_nonzero(brain) * grid.voxel_ml * 1000
     for _ in range(_MAX_DRAWS):
         centre = centre_ras_mm
         if centre is None and prior is not None:
@@ -392,9 +394,11 @@ def _draw_one(
         if hit is None:
             continue
         masks = _hard_masks(hit, brain, grid, rendering)
+        if not (masks.soft > rendering.label_threshold).any():
+            continue
         # At least one voxel more than the buffer layer, so that neighbours never merge into one component.
-        reach = dilated(masks.soft > 0, grid.spacing_mm.max(), grid)
-        if not (masks.soft > rendering.label_threshold).any() or (reach & taken[masks.patch]).any():
+        others = taken[masks.patch]
+        if others.any() and (dilated(masks.soft > 0, grid.spacing_mm.max(), grid) & others).any():
             continue
         core = None
         if intensity.core_factor is not None:
