@@ -1,0 +1,88 @@
+"""Trainers for nnU-Net v2, which finds them by name in the folder that nnUNet_extTrainer names.
+
+This folder holds trainers only: nnU-Net imports whatever lies in it.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[2])
+if ROOT not in sys.path:  # for good: nnU-Net's workers need the package too
+    sys.path.append(ROOT)
+
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class  # noqa: E402
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa: E402
+
+from synthtumour.fresh_tumours import FreshTumours  # noqa: E402
+from synthtumour.nnunet import VAL_SUFFIX  # noqa: E402
+from synthtumour.presets import PRESETS, Preset  # noqa: E402
+from synthtumour.volume import InputError  # noqa: E402
+
+
+class nnUNetTrainerSynthTumour(nnUNetTrainer):
+    """Trains on tumours drawn anew each time a tumour-free case is loaded; validates on the shifted task.
+
+    Other tumours: a subclass with another `preset`.
+    """
+
+    preset: Preset = PRESETS["paper"]
+
+    def do_split(self):
+        """Stage 1's split by case names, whatever the fold, whether splits_final.json was copied or not."""
+        self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        cases = sorted(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
+        validation = [case for case in cases if case.endswith(VAL_SUFFIX)]
+        training = [case for case in cases if not case.endswith(VAL_SUFFIX)]
+        if not (training and validation):
+            raise InputError(
+                f"{self.plans_manager.dataset_name}: {len(training)} training cases and {len(validation)} of "
+                f"the validation task, whose names end in '{VAL_SUFFIX}'; make it with prompt_multi_tumor.py "
+                "--skull-strip --tumour-free-probability 1, from two subjects or more"
+            )
+        return training, validation
+
+    def get_tr_and_val_datasets(self):
+        training, validation = super().get_tr_and_val_datasets()
+        preset = replace(self.preset, labels="brats") if self.label_manager.has_regions else self.preset
+        fresh = FreshTumours(
+            training,
+            preset,
+            self.configuration_manager.spacing,
+            self.plans_manager.transpose_forward,
+            self.configuration_manager.use_mask_for_norm[0],
+        )
+        return fresh, validation
+
+    def on_train_start(self):
+        try:
+            self._check()
+        except InputError as error:
+            print(f"{type(self).__name__}: error: {error}", file=sys.stderr)
+            sys.exit(2)
+        super().on_train_start()
+
+    def _check(self):
+        """Raise InputError, before any work, for a dataset whose cases can get no tumours."""
+        schemes = self.configuration_manager.normalization_schemes
+        regions = self.label_manager.has_regions
+        for wrong, what in (
+            (self.is_cascaded, "a cascade is not supported; train 3d_fullres"),
+            (len(schemes) > 1, f"{len(schemes)} channels; tumours are drawn into datasets of FLAIR alone"),
+            (schemes[0] != "ZScoreNormalization", f"{schemes[0]}; name the channel FLAIR, for z-scores"),
+            (
+                self.label_manager.foreground_labels != ([1, 2, 3] if regions else [1]),
+                "labels other than Stage 1's; make the dataset with prompt_multi_tumor.py",
+            ),
+            (regions and self.preset.model != "glioma", "regions need -tr nnUNetTrainerSynthTumourDiverse"),
+        ):
+            if wrong:
+                raise InputError(f"{self.plans_manager.dataset_name}: {what}")
+        training, _ = self.get_tr_and_val_datasets()
+        training.check()
+
+
+class nnUNetTrainerSynthTumourDiverse(nnUNetTrainerSynthTumour):
+    """The same with the tumours of the preset diverse."""
+
+    preset = PRESETS["diverse"]
