@@ -145,9 +145,10 @@ def _inside_ellipsoid(shape: TumourShape, grid: Grid) -> tuple[Box, np.ndarray]:
     # Voxel offsets from the centre in index space: exact whatever the rounding of the file's origin.
     centre = grid.to_index(np.array(shape.centre_ras_mm))
     to_index = np.linalg.inv(grid.affine[:3, :3]) @ to_world
-    reach = (surface - shift).reshape(-1, 3) @ to_index.T
-    margin = 1 + 0.02 * np.ptp(reach, axis=0)  # the sampled directions may miss the very tips
-    box = box_around(centre + reach.min(axis=0) - margin, centre + reach.max(axis=0) + margin, grid)
+    reach = to_index @ (surface.reshape(-1, 3) - shift).T
+    low, high = reach.min(axis=1), reach.max(axis=1)
+    margin = 1 + 0.02 * (high - low)  # the sampled directions may miss the very tips
+    box = box_around(centre + low - margin, centre + high + margin, grid)
     from_index = np.linalg.inv(to_index)
     offset = [np.arange(s.start, s.stop) - c for s, c in zip(box, centre, strict=True)]
     # Voxel (i, j, k), taken back to the unit sphere, is at along[0][:, i] + along[1][:, j] + along[2][:, k].

@@ -192,7 +192,10 @@ def _resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> S
         if hit is None:
             raise InputError("the record's tumour lies outside this brain; use the scan it was made from")
         hard = _hard_masks(hit, brain, scan.grid, rendering)
-        masks.append(_with_core(hard, tumour.core, scan.grid, rendering))
+        with_core = hard if tumour.core is None else _with_core(hard, tumour.core, scan.grid, rendering)
+        if with_core is None:
+            raise InputError("the record's core lies outside its tumour; use the scan it was made from")
+        masks.append(with_core)
     return _render(scan, brain, tumours, masks, rendering, header)
 
 
@@ -400,24 +403,25 @@ def _draw_one(
         others = taken[masks.patch]
         if others.any() and (dilated(masks.soft > 0, grid.spacing_mm.max(), grid) & others).any():
             continue
-        core = None
-        if intensity.core_factor is not None:
-            core = _draw_core(rng, preset, masks, grid, rendering)
-            if core is None:
-                continue
-        return Tumour(shape, core, intensity), _with_core(masks, core, grid, rendering)
+        if intensity.core_factor is None:
+            return Tumour(shape, None, intensity), masks
+        drawn = _draw_core(rng, preset, masks, grid, rendering)
+        if drawn is not None:
+            core, masks = drawn
+            return Tumour(shape, core, intensity), masks
     return None
 
 
 def _draw_core(
     rng: np.random.Generator, preset: Preset, masks: _Masks, grid: Grid, rendering: Rendering
-) -> TumourShape | None:
+) -> tuple[TumourShape, _Masks] | None:
     """A core that meets the tumour, drawn by the same model with the tumour as the allowed region."""
     inner = grid.cropped(masks.patch)
     for _ in range(_MAX_DRAWS):
         core = draw_shape(rng, preset, masks.hard, inner)
-        if rasterise(core, masks.hard, inner, rendering.shape_engine) is not None:
-            return core
+        with_core = _with_core(masks, core, grid, rendering)
+        if with_core is not None:
+            return core, with_core
     return None
 
 
@@ -476,13 +480,11 @@ def _hard_masks(hit: tuple[Box, np.ndarray], brain: np.ndarray, grid: Grid, rend
     return _Masks(patch, hard, soft, None, None)
 
 
-def _with_core(masks: _Masks, core: TumourShape | None, grid: Grid, rendering: Rendering) -> _Masks:
-    if core is None:
-        return masks
-    inner = grid.cropped(masks.patch)
-    hit = rasterise(core, masks.hard, inner, rendering.shape_engine)
+def _with_core(masks: _Masks, core: TumourShape, grid: Grid, rendering: Rendering) -> _Masks | None:
+    """The masks with those of a core; None if it does not meet the tumour."""
+    hit = rasterise(core, masks.hard, grid.cropped(masks.patch), rendering.shape_engine)
     if hit is None:
-        raise InputError("the record's core lies outside its tumour; use the scan it was made from")
+        return None
     hard_core = np.zeros(masks.hard.shape, bool)
     hard_core[hit[0]] = hit[1]
     soft_core = np.minimum(_softened(hard_core, grid, rendering), masks.soft)
