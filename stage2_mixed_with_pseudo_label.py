@@ -20,7 +20,7 @@ from synthtumour.presets import GateLimits, Mixing
 if TYPE_CHECKING:
     from synthtumour.fanout import Group, Report
     from synthtumour.pairs import Pair
-    from synthtumour.stage2_cases import HeadFiles
+    from synthtumour.stage2_cases import HeadFiles, Stage1Case
 
 EXAMPLES = """\
 examples:
@@ -200,6 +200,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         senior,
+        "--stage1",
+        type=Path,
+        metavar="FOLDER",
+        help="the junior's dataset, to learn from too: the cases whose side of the junior's split is their "
+        "subject's side here (give both stages the same --seed)",
+    )
+    add(
+        senior,
         "--val-fraction",
         type=float,
         default=0.2,
@@ -226,6 +234,11 @@ def stage2(args: argparse.Namespace) -> int:
     folder = args.mask_check_path or args.imagesTr_path.parent / "mask_check"
     table = args.mixid_csv_path or folder / "CarveMixID.csv"
     check_tables(folder, table)
+    stage1_cases = (
+        stage2_cases.find_stage1_cases(args.stage1, args.modality_num, args.subject_pattern)
+        if args.stage1
+        else []
+    )
     donors, unlabelled = stage2_cases.find_donors(
         args.imagesTr_path, args.labelsTr_path, args.modality_num, args.donor_masks, args.subject_pattern
     )
@@ -270,7 +283,7 @@ def stage2(args: argparse.Namespace) -> int:
     exit_code = report.exit_code or int(unusable)
     if report.interrupted or args.combine is None:
         return exit_code
-    return combine(args, limits, donors, held_out, report, groups, about).exit_code or exit_code
+    return combine(args, limits, donors, stage1_cases, held_out, report, groups, about).exit_code or exit_code
 
 
 # ---------------------------------------------------------------- options
@@ -312,6 +325,8 @@ def check(args: argparse.Namespace) -> None:
     for masks in (args.donor_masks, args.healthy_masks):
         if masks is not None and not masks.is_dir():
             raise InputError(f"{masks}: no such folder; give the folder of the brain masks")
+    if args.stage1 is not None and args.combine is None:
+        raise InputError("--stage1 adds cases to the dataset of --combine; give that too")
     if args.combine is not None:
         if args.combine.resolve() in {
             args.imagesTr_path.resolve().parent,
@@ -604,14 +619,19 @@ def combine(
     args: argparse.Namespace,
     limits: GateLimits,
     donors: Sequence[HeadFiles],
+    stage1_cases: Sequence[Stage1Case],
     held_out: set[str],
     mixed: Report,
     groups: Sequence[Group],
     about: dict[str, object],
 ) -> Report:
-    """Put the senior's dataset together: mixed cases, the donors themselves, dataset.json and the split."""
+    """Put the senior's dataset together: mixed cases, the donors themselves, dataset.json and the split.
+
+    Of Stage 1 come the cases that may: never a validation task's for training, nor a held-out subject.
+    """
     from synthtumour import fanout, stage2_cases
     from synthtumour.nnunet import dataset_at, next_commands, write_dataset
+    from synthtumour.volume import InputError
 
     dataset = dataset_at(args.combine)
     outputs = {case.name: case.outputs[: args.modality_num + 1] for group in groups for case in group.cases}
@@ -629,12 +649,30 @@ def combine(
     for donor in donors:
         name, split = stage2_cases.member_name(donor.name), "val" if donor.subject in held_out else "train"
         add(name, stage2_cases.Member(donor, limits), "pseudo-labelled", donor.subject, split)
+    coming = [case for case in stage1_cases if (case.split == "val") == (case.subject in held_out)]
+    own = {case.name for group in new_groups for case in group.cases}
+    if both := sorted(own & {case.name for case in coming}):
+        raise InputError(
+            f"{both[0]}: a case of --stage1 and of this dataset; rename the scan, or leave --stage1 out"
+        )
+    for case in coming:
+        add(
+            case.name,
+            stage2_cases.Member(None, limits, case.files),
+            f"Stage 1, {case.kind}",
+            case.subject,
+            case.split,
+        )
     report = fanout.run(
         new_groups,
         stage2_cases.load_member,
         stage2_cases.make_member,
         dataset.folder,
-        settings={**about, "program": COMBINING},
+        settings={
+            **about,
+            "program": COMBINING,
+            **({"stage1": str(args.stage1.resolve())} if args.stage1 else {}),
+        },
         workers=args.workers,
         overwrite=args.overwrite,
         reserved=dataset.files,
@@ -649,6 +687,10 @@ def combine(
         f"{len(validation)} for validation "
         f"({report.made} made, {report.kept} kept from before, {len(report.failed)} failed)"
     )
+    if stage1_cases:
+        print_safely(
+            f"  of Stage 1: {len(coming)} of {len(stage1_cases)} cases; the others are on the other side"
+        )
     for name, reason in report.failed:
         print_safely(f"  FAILED {name}: {reason}")
     for note in report.notes:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from synthtumour.fanout import Case, file_state
-from synthtumour.nnunet import VAL_SUFFIX, safe_name
+from synthtumour.nnunet import VAL_SUFFIX, dataset_at, safe_name
 from synthtumour.presets import GateLimits, Mixing
 from synthtumour.preview import write_preview
 from synthtumour.pseudo_labels import Donor, Head, Rejected, check_channels, checked_donor
@@ -367,6 +367,45 @@ class Member:
         if self.donor is None:
             return {"files": [file_state(file) for file in self.files]}
         return {"donor": self.donor.state, "limits": asdict(self.limits)}
+
+
+@dataclass(frozen=True)
+class Stage1Case:
+    """A case of a Stage 1 dataset: its files (channels, then the label), subject and side of the split."""
+
+    name: str
+    subject: str
+    split: str
+    kind: str
+    files: tuple[Path, ...]
+
+
+def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) -> list[Stage1Case]:
+    """The cases that prompt_multi_tumor.py made in `folder`; InputError if it is no such dataset."""
+    import pandas as pd
+
+    dataset = dataset_at(folder)
+    try:
+        labels = json.loads(dataset.files[0].read_text(encoding="utf-8"))["labels"]
+        columns = ["case", "subject", "split", "kind", "status"]
+        table = pd.read_csv(folder / "manifest.csv", dtype=str, usecols=columns)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder}: not a finished dataset of prompt_multi_tumor.py ({error}); give that to --stage1"
+        ) from error
+    if "tumour" not in labels and "tumour" not in labels.values():
+        raise InputError(
+            f"{folder}: made with --labels brats; the senior learns whole tumours, so leave that out"
+        )
+    found = []
+    for case, subject, split, kind, status in table[columns].itertuples(index=False):
+        files = (*(dataset.image(case, number) for number in range(channels)), dataset.label(case))
+        if status != "made":
+            continue
+        if missing := [file for file in files if not file.is_file()]:
+            raise InputError(f"{missing[0]}: no such file; run Stage 1 again, or leave --stage1 out")
+        found.append(Stage1Case(case, subject_of(subject, subject_pattern), split, kind, files))
+    return found
 
 
 def member_name(donor: str) -> str:

@@ -19,6 +19,7 @@ from conftest import ROOT, MakeHead, head_image
 from scipy import ndimage
 from stage2_heads import write, write_donor
 
+import prompt_multi_tumor
 import stage2_mixed_with_pseudo_label as script
 
 SCRIPT = ROOT / "stage2_mixed_with_pseudo_label.py"
@@ -363,6 +364,37 @@ def test_combine_keeps_subjects_apart(data: Path, make_head: MakeHead) -> None:
     before = {p: p.stat().st_mtime_ns for p in output.rglob("*.nii.gz")}
     assert run(data, *options) == 0
     assert {p: p.stat().st_mtime_ns for p in output.rglob("*.nii.gz")} == before
+
+
+def test_stage_1_cases_stay_on_their_side(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Never a validation task's case for training, nor a subject on both sides."""
+    junior, output = data / "raw/Dataset101_Junior", data / "raw/Dataset102_Senior"
+    options = ["--variants", "2", "--tumour-free-fraction", "1", "--max-volume", "30000", "--workers", "1"]
+    assert prompt_multi_tumor.main(["-i", str(data / "H"), "-o", str(junior), *options]) == 0
+    options = ["-num", "9", "--val-fraction", "0.4", "--combine", str(output), "--stage1", str(junior)]
+    assert run(data, *options) == 0
+    (fold,) = json.loads((output / "splits_final.json").read_text())
+    (earlier,) = json.loads((junior / "splits_final.json").read_text())
+    subject = {row["case"]: row["subject"] for row in rows_of(junior / "manifest.csv")}
+    sides = {side: {subject[case] for case in fold[side] if case in subject} for side in ("train", "val")}
+    assert sides["train"] and sides["val"]
+    for row in rows_of(data / "CHECK/CarveMixID.csv"):
+        sides[row["split"]].add(row["id2"])
+    assert not sides["train"] & sides["val"]
+    for side in ("train", "val"):
+        kept = set(earlier[side]) & set(fold[side])
+        assert kept == {case for case in earlier[side] if subject[case] in sides[side]}
+        for case in kept:
+            for file in (f"imagesTr/{case}_0000.nii.gz", f"labelsTr/{case}.nii.gz"):
+                assert (output / file).read_bytes() == (junior / file).read_bytes()
+    assert not set(earlier["val"]) & set(fold["train"]) and not set(earlier["train"]) & set(fold["val"])
+    assert any(case.endswith("_free") for case in fold["train"])
+
+    capsys.readouterr()
+    (junior / "labelsTr" / f"{earlier['train'][0]}.nii.gz").unlink()
+    assert run(data, *options) == 2 and "run Stage 1 again" in capsys.readouterr().err
+    assert run(data, *options[:-1], str(data / "H")) == 2 and "DatasetNNN_Name" in capsys.readouterr().err
+    assert run(data, "-num", "9", "--stage1", str(junior)) == 2 and "--combine" in capsys.readouterr().err
 
 
 def test_combine_refuses_what_it_cannot_split_or_does_not_own(
