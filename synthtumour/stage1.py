@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the rooms of the model 'glioma' are entered only by its pre
 
 _MAX_DRAWS = 100
 _HEADER = ("synthtumour", "preset", "case", "seed")
+_CONTRASTS = ("flair", "t1", "t1ce", "t2")
 _RIM_MM = 5.0  # how far around a tumour its contrast is measured
 # A whole head is never this small, a brain never this large.
 LARGEST_BRAIN_ML = 2300.0
@@ -211,6 +212,8 @@ def in_other_contrast(
 
     if "distractors" not in record:
         raise InputError("other contrasts need tumours of --preset diverse")
+    if contrast not in _CONTRASTS:
+        raise InputError(f"contrast {contrast!r}: needs one of {', '.join(_CONTRASTS)}")
     if differences := channel.grid.differences(flair.grid):
         raise InputError(f"the {contrast} scan is on another grid: {differences} (in RAS order); resample it")
     scene, _ = _scene_and_header(record)

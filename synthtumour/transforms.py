@@ -123,10 +123,11 @@ def _put_tumours(
     scans = {name: _volume(name, image) for name, image in images.items()}
     brain = _brain(subject, transform.brain_mask_name, next(iter(scans.values())))
     earlier = subject.get(transform.label_name)
-    if earlier is not None and not isinstance(earlier, LabelMap):
-        raise InputError(
-            f"{transform.label_name!r} of the subject is no label map; choose another label_name"
-        )
+    if earlier is not None:
+        if not isinstance(earlier, LabelMap):
+            raise InputError(f"{transform.label_name!r} is no label map; choose another label_name")
+        if differences := _volume(transform.label_name, earlier).grid.differences(brain.grid):
+            raise InputError(f"{transform.label_name!r} is on another grid: {differences}; resample it")
     made, made_label, record = with_same_tumours(scans, brain, transform.contrasts, make)
 
     for name, image in images.items():
@@ -136,10 +137,6 @@ def _put_tumours(
         affine = next(iter(images.values())).affine
         subject.add_image(LabelMap(tensor=label, affine=affine), transform.label_name)
     else:
-        if differences := _volume(transform.label_name, earlier).grid.differences(brain.grid):
-            raise InputError(
-                f"label map {transform.label_name!r} is on another grid: {differences}; resample it"
-            )
         earlier.set_data(torch.where(label > 0, label.to(earlier.data.dtype), earlier.data))
     return record
 

@@ -1,0 +1,291 @@
+"""The transforms of TorchIO and MONAI, held to what those libraries' own transforms promise."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import head_image
+from scipy import ndimage
+
+from synthtumour.presets import PRESETS
+from synthtumour.volume import InputError
+
+try:
+    import torch
+    import torchio as tio
+    from monai.data import MetaTensor
+    from monai.transforms import Compose, RandGaussianNoised
+
+    from synthtumour.monai_transforms import RandTumourd
+    from synthtumour.transforms import RandomTumour
+except ModuleNotFoundError:  # not the environment of requirements.txt, so these tests are not asked for
+    pass
+
+pytestmark = pytest.mark.peer
+SMALL = replace(PRESETS["paper"], min_volume_mm3=8_000, max_volume_mm3=20_000)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(7)
+
+
+def head(**how: Any) -> Any:
+    """A subject with a FLAIR scan (int16) and its brain mask."""
+    image, brain = head_image(**how)
+    return tio.Subject(flair=tio.ScalarImage.from_sitk(image), brain_mask=tio.LabelMap.from_sitk(brain))
+
+
+def seeded(transform: Any, subject: Any, seed: int = 3) -> Any:
+    torch.manual_seed(seed)
+    return transform(subject)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two subjects hold the same images, voxel for voxel."""
+    assert list(one) == list(other)
+    return all(torch.equal(one[name].data, other[name].data) for name in one)
+
+
+@pytest.mark.parametrize("preset", ["paper", "diverse"])
+@pytest.mark.parametrize("task", ["train", "val"])
+def test_the_history_replayed_on_the_original_gives_the_same_voxels(preset: str, task: str) -> None:
+    subject = head()
+    made = RandomTumour(preset, task)(subject)
+    assert [t.name for t in made.history] == ["Tumour"]
+    assert same(made.get_composed_history()(subject), made)
+    assert same(pickle.loads(pickle.dumps(made)).history[0](subject), made)
+
+
+def test_torchs_seed_decides_what_is_drawn() -> None:
+    subject, transform = head(), RandomTumour()
+    assert same(seeded(transform, subject), seeded(pickle.loads(pickle.dumps(transform)), subject))
+    assert not same(transform(subject), transform(subject))
+
+
+def test_the_tumour_is_inside_the_brain_and_the_original_is_left_alone() -> None:
+    subject = head(spacing=(2.0, 2.5, 3.0), oblique_deg=9)
+    kept = head(spacing=(2.0, 2.5, 3.0), oblique_deg=9)
+    made = RandomTumour()(subject)
+    assert same(subject, kept) and not subject.history
+    assert made.flair.data.dtype == subject.flair.data.dtype == torch.int16
+    for image in (made.flair, made.tumour):
+        assert np.array_equal(image.affine, subject.flair.affine)
+        assert image.shape == subject.flair.shape
+    assert isinstance(made.tumour, tio.LabelMap) and made.tumour.data.dtype == torch.uint8
+    assert made.tumour.data.unique().tolist() == [0, 1]
+    changed = made.flair.data != subject.flair.data
+    marked, brain = made.tumour.data > 0, subject.brain_mask.data > 0
+    assert not (changed & ~brain).any()
+    near = ndimage.binary_dilation(marked[0].numpy(), iterations=3)
+    assert not (changed[0].numpy() & ~near).any()
+    assert made.flair.data[marked].float().mean() > 1.3 * subject.flair.data[marked].float().mean()
+
+
+@pytest.mark.parametrize("preset", ["paper", "diverse"])
+def test_a_head_stored_otherwise_gets_the_same_tumour(preset: str) -> None:
+    subject, transform = head(), RandomTumour(preset)
+    turned = tio.ToOrientation("SAR")(subject)
+    there = tio.ToOrientation("LPS")(seeded(transform, turned))
+    assert same(there, tio.ToOrientation("LPS")(seeded(transform, subject)))
+
+
+def test_values_that_do_not_fit_make_the_image_floating_point() -> None:
+    subject = head()
+    subject.flair.set_data((subject.flair.data / 4).to(torch.uint8))
+    made = RandomTumour(replace(SMALL, intensity_range=(5.0, 5.0)))(subject)
+    assert made.flair.data.dtype == torch.float32 and made.flair.data.max() > 255
+
+
+def test_probability_copy_and_keep_are_torchios() -> None:
+    subject = head()
+    assert RandomTumour(p=0)(subject) is subject and "tumour" not in subject
+    made = RandomTumour(keep={"flair": "before"})(subject)
+    assert torch.equal(made.before.data, subject.flair.data)
+    assert RandomTumour(copy=False)(subject) is subject and "tumour" in subject
+
+
+def test_all_images_of_a_subject_get_the_same_tumours_but_excluded_ones() -> None:
+    subject = head()
+    again = tio.ScalarImage(tensor=subject.flair.data * 2.0, affine=subject.flair.affine)
+    subject.add_image(again, "second_flair")
+    both = seeded(RandomTumour(), subject)
+    alone = seeded(RandomTumour(include=["flair"]), subject)
+    other = seeded(RandomTumour(exclude=["flair"]), subject)
+    for made in (alone, other):
+        assert torch.equal(made.tumour.data, both.tumour.data)
+    assert torch.equal(alone.flair.data, both.flair.data)
+    assert torch.equal(alone.second_flair.data, subject.second_flair.data)
+    assert torch.equal(other.flair.data, subject.flair.data)
+    assert torch.equal(other.second_flair.data, both.second_flair.data)
+    assert both.second_flair.data / 2 == pytest.approx(both.flair.data.float(), abs=0.51)
+    assert same(both.get_composed_history()(subject), both)
+    assert "tumour" not in RandomTumour(include=["t1"])(subject)
+
+
+def test_other_contrasts_of_the_preset_diverse() -> None:
+    subject = head()
+    for name in ("t1", "second_flair"):
+        subject.add_image(
+            tio.ScalarImage(tensor=subject.flair.data.clone(), affine=subject.flair.affine), name
+        )
+    preset = replace(PRESETS["diverse"], distractor_probability=0.0, core_probability=0.0)
+    made = RandomTumour(preset, contrasts={"t1": "t1"})(subject)
+    marked = made.tumour.data > 0
+    before = subject.flair.data[marked].float().mean()
+    assert made.t1.data[marked].float().mean() < before < made.flair.data[marked].float().mean()
+    assert made.second_flair.data[marked].float().mean() > before
+    assert same(made.get_composed_history()(subject), made)
+
+
+def test_a_label_map_that_is_there_already_is_added_to() -> None:
+    subject = head()
+    lesion = torch.zeros_like(subject.brain_mask.data, dtype=torch.int16)
+    lesion[:, 25:27, 30:32, 20:22] = 3
+    subject.add_image(tio.LabelMap(tensor=lesion, affine=subject.flair.affine), "tumour")
+    twice = RandomTumour(SMALL)(seeded(RandomTumour(SMALL), subject))
+    once = seeded(RandomTumour(SMALL), head()).tumour.data
+    assert twice.tumour.data.dtype == torch.int16 and len(twice.history) == 2
+    assert twice.tumour.data.unique().tolist() == [0, 1, 3]
+    assert (twice.tumour.data[once > 0] == 1).all() and (twice.tumour.data == 1).sum() > once.sum()
+    assert same(twice.get_composed_history()(subject), twice)
+
+
+def test_a_skull_stripped_scan_needs_no_mask() -> None:
+    subject = head()
+    stripped = tio.Subject(flair=subject.flair)
+    assert torch.equal(
+        seeded(RandomTumour(), stripped).tumour.data, seeded(RandomTumour(), subject).tumour.data
+    )
+
+
+def test_composed_with_other_transforms() -> None:
+    subject = head()
+    transform = tio.Compose(
+        [
+            tio.OneOf({RandomTumour(): 0.5, RandomTumour("paper", "val"): 0.5}),
+            tio.RandomFlip(axes=("LR",)),
+            tio.RandomNoise(),
+            tio.ZNormalization(),
+        ]
+    )
+    made = transform(subject)
+    assert same(made.get_composed_history()(subject), made)
+    assert same(seeded(transform, subject), seeded(pickle.loads(pickle.dumps(transform)), subject))
+
+
+def test_dictionaries_are_transformed_too() -> None:
+    subject = head()
+    transform = RandomTumour(include=["flair", "brain_mask"], label_keys=["brain_mask"])
+    made = transform({"flair": subject.flair.data, "brain_mask": subject.brain_mask.data, "name": "a"})
+    assert made["tumour"].shape == made["flair"].shape and made["tumour"].sum() > 0 and made["name"] == "a"
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
+def test_four_workers_draw_new_tumours_in_every_epoch_and_the_same_for_a_seed() -> None:
+    subjects = tio.SubjectsDataset([head() for _ in range(6)], transform=RandomTumour(SMALL))
+
+    def epochs(seed: int) -> list[bytes]:
+        torch.manual_seed(seed)
+        loader = tio.SubjectsLoader(subjects, batch_size=2, num_workers=4)
+        batches = [batch for _ in range(2) for batch in loader]
+        assert all(batch["flair"]["data"].shape[:2] == (2, 1) for batch in batches)
+        return [one.numpy().tobytes() for batch in batches for one in batch["tumour"]["data"]]
+
+    drawn = epochs(1)
+    assert len(set(drawn)) == 12
+    assert epochs(1) == drawn
+    assert not set(epochs(2)) & set(drawn)
+
+
+def test_patches_of_a_queue_carry_image_and_label() -> None:
+    subjects = tio.SubjectsDataset([head(), head(seed=1)], transform=RandomTumour(SMALL))
+    sampler = tio.LabelSampler(16, "tumour", {1: 1})
+    queue = tio.Queue(subjects, max_length=4, samples_per_volume=2, sampler=sampler)
+    patches = [
+        patch for batch in tio.SubjectsLoader(queue, batch_size=2) for patch in batch["tumour"]["data"]
+    ]
+    assert len(patches) == 4
+    assert all(patch.shape == (1, 16, 16, 16) and patch[0, 8, 8, 8] == 1 for patch in patches)
+
+
+def test_what_cannot_be_used_is_told() -> None:
+    subject = head()
+    data, affine = subject.flair.data, subject.flair.affine
+
+    def told(message: str, transform: Any, **images: Any) -> None:
+        with pytest.raises(InputError, match=message):
+            transform(tio.Subject(**{**subject, **images}))
+
+    shifted = affine.copy()
+    shifted[:3, 3] += 10
+    double = tio.ScalarImage(tensor=torch.cat([data, data]), affine=affine)
+    told(r"'flair' has shape \(2, .*a single channel", RandomTumour(), flair=double)
+    told("'flair' has shape", RandomTumour(), flair=tio.ScalarImage(tensor=data[..., :1], affine=affine))
+    mask = tio.ScalarImage(tensor=subject.brain_mask.data, affine=affine)
+    told("load the brain mask as tio.LabelMap", RandomTumour(exclude=["brain_mask"]), brain_mask=mask)
+    moved = tio.LabelMap(tensor=subject.brain_mask.data, affine=shifted)
+    told("another grid", RandomTumour(), brain_mask=moved)
+    told("another grid", RandomTumour(), tumour=moved)
+    second = tio.ScalarImage(tensor=data, affine=shifted)
+    told("another grid", RandomTumour(), second=second)
+    told("another grid", RandomTumour("diverse"), second=second)
+    told("no label map", RandomTumour(exclude=["tumour"]), tumour=mask)
+    told("need tumours of --preset diverse", RandomTumour(contrasts={"t1": "t1"}), t1=subject.flair)
+    told("contrast 'T1': needs one of", RandomTumour("diverse", contrasts={"t1": "T1"}), t1=subject.flair)
+    told("none of flair is FLAIR", RandomTumour(contrasts={"flair": "t1"}))
+    told("fitted", RandomTumour(replace(SMALL, max_volume_mm3=1e8, min_volume_mm3=1e8)))
+    with pytest.raises(InputError, match="no brain mask 'mask'.*brain_mask_name"):
+        RandomTumour(brain_mask_name="mask")(head(skull=True))
+    with pytest.raises(InputError, match="another scan or brain mask"):
+        made = RandomTumour()(subject)
+        made.get_composed_history()(head(size_mm=(140.0, 144.0, 108.0)))
+    for wrong in ({"preset": "papre"}, {"task": "training"}):
+        with pytest.raises(ValueError, match="must be one of"):
+            RandomTumour(**wrong)
+
+
+# ---------------------------------------------------------------- MONAI
+
+
+def arrays(subject: Any) -> dict[str, Any]:
+    return {
+        name: MetaTensor(image.data, affine=torch.from_numpy(image.affine)) for name, image in subject.items()
+    }
+
+
+def test_monai_draws_from_its_own_random_state() -> None:
+    data = arrays(head())
+    transform = Compose([RandTumourd("flair"), RandGaussianNoised("flair", prob=1.0)])
+    one, other, again = (transform.set_random_state(seed)(data) for seed in (1, 2, 1))
+    assert torch.equal(one["flair"], again["flair"]) and torch.equal(one["label"], again["label"])
+    assert not torch.equal(one["label"], other["label"])
+    assert not torch.equal(transform(data)["label"], again["label"])
+    made = pickle.loads(pickle.dumps(RandTumourd("flair").set_random_state(1)))(data)
+    assert torch.equal(made["label"], RandTumourd("flair").set_random_state(1)(data)["label"])
+
+
+def test_monai_marks_what_it_changes() -> None:
+    data = arrays(head(spacing=(2.0, 2.5, 3.0)))
+    data["again"] = data["flair"].clone()
+    made = RandTumourd(["flair", "again"], preset=SMALL).set_random_state(3)(data)
+    assert torch.equal(made["flair"], made["again"])
+    assert made["label"].unique().tolist() == [0, 1] and made["label"].dtype == torch.uint8
+    assert torch.equal(made["label"].affine, data["flair"].affine)
+    changed = np.asarray(made["flair"] != data["flair"])
+    assert changed[np.asarray(made["label"]) > 0].mean() > 0.9
+    assert not changed[np.asarray(data["brain_mask"]) == 0].any()
+    assert "label" not in data
+
+    never = RandTumourd("flair", prob=0.0)(data)
+    assert torch.equal(never["flair"], data["flair"]) and not never["label"].any()
+    plain = {name: value.numpy() for name, value in data.items()}
+    assert isinstance(RandTumourd("flair")(plain)["flair"], np.ndarray)
+    with pytest.raises(InputError, match="is needed"):
+        RandTumourd("flair")({**data, "flair": data["flair"][0]})
+    with pytest.raises(KeyError, match="t1"):
+        RandTumourd("t1")(data)
