@@ -434,8 +434,12 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     write_dataset(dataset, training, validation, about, channels, regions=labels == "brats")
     if not (training and validation):
         say("no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)")
+    trainer = ""
+    if training and validation and not any(row["tumours"] for row in there if row["split"] == "train"):
+        trainer = f"nnUNetTrainerSynthTumour{'Diverse' * (args.preset == 'diverse')}"
+        say("no training case has a tumour: the trainer draws them (nnU-Net v2, skull-stripped scans)")
     say("next:")
-    for command in next_commands(dataset, bool(training and validation)):
+    for command in next_commands(dataset, bool(training and validation), trainer):
         say(f"  {command}")
 
 

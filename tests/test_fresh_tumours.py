@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import head_image
+from conftest import ROOT, MakeHead, head_image
 
+import prompt_multi_tumor
 from synthtumour.fresh_tumours import FreshTumours
 from synthtumour.presets import PRESETS, Preset
 from synthtumour.stage1 import synthesise_patch
@@ -148,3 +150,22 @@ def test_unusable_sets_are_refused() -> None:
     properties["class_locations"] = {1: np.array([[0, 20, 20, 20]])}
     with pytest.raises(InputError, match="every training case has a tumour"):
         cases.check()
+
+
+@pytest.mark.parametrize(("preset", "trainer"), [("paper", "SynthTumour"), ("diverse", "SynthTumourDiverse")])
+def test_stage_1_names_the_trainer(
+    preset: str, trainer: str, make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training cases as they are, cases of the validation task with tumours, and the commands for both."""
+    for n in range(2):
+        make_head(f"in/sub{n}", seed=n, spacing=(3.0, 3.0, 3.0))
+    output = tmp_path / "Dataset101_SynthTumour"
+    command = ["-i", str(tmp_path / "in"), "-o", str(output), "--skull-strip", "--preset", preset]
+    assert prompt_multi_tumor.main([*command, "--tumour-free-probability", "1", "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert f"export nnUNet_extTrainer={ROOT / 'synthtumour' / 'nnunet_trainer'}\n" in said
+    assert f"nnUNetv2_train 101 3d_fullres 0 -tr nnUNetTrainer{trainer} --val_best\n" in said
+    assert f"-o PREDICTIONS -tr nnUNetTrainer{trainer} -c" in said and "cp " not in said
+    for label in (output / "labelsTr").iterdir():
+        drawn = sitk.GetArrayFromImage(sitk.ReadImage(str(label))).any()
+        assert drawn == label.name.endswith("val.nii.gz")
