@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from conftest import head_image
 from scipy import ndimage
 
+from synthtumour.blending import dilated
 from synthtumour.presets import PRESETS
 from synthtumour.shape import TumourShape, draw_centre, draw_shape, rasterise, rotation
 from synthtumour.simplex import simplex_noise
@@ -74,6 +75,39 @@ def test_noisy_volumes_scale_as_in_the_method() -> None:
         ratios.append(mask.sum() * 8 / shape.volume_mm3)
     low, high = np.percentile(ratios, (5, 95))
     assert 0.7 < low < 0.95 and 1.4 < high < 1.9
+
+
+@pytest.mark.parametrize("smoothness", [3.0, 1.5])
+def test_shortcuts_change_no_voxel(smoothness: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, grid = np.random.default_rng(5), grid_of((1.0, 1.5, 2.0))
+    shapes = [
+        a_shape(
+            kind="noisy",
+            semi_axes_mm=(20.0, 30.0, 14.0),
+            angles_deg=tuple(rng.uniform(0, 360, 3)),
+            noise_offset=int(offset),
+            noise_smoothness=smoothness,
+        )
+        for offset in rng.integers(1000, size=8)
+    ]
+    shapes += [replace(shape, kind="ellipsoid") for shape in shapes]
+    quick = [full(shape, grid) for shape in shapes]
+    monkeypatch.setattr("synthtumour.shape._ROUNDING", 10.0)  # nothing but exact noise decides
+    assert all(np.array_equal(mask, full(shape, grid)) for mask, shape in zip(quick, shapes, strict=True))
+
+
+def test_dilation_is_that_of_a_box() -> None:
+    rng = np.random.default_rng(2)
+    for spacing in ((1.0, 1.0, 1.0), (0.7, 2.0, 5.0), (3.0, 0.5, 1.0)):
+        for shape in ((9, 7, 12), (1, 5, 3), (20, 2, 6)):
+            mask = rng.random(shape) < 0.02
+            for margin in (0, 1, 4, 9):
+                reach = np.rint(margin / np.array(spacing)).astype(int)
+                box = np.ones(2 * reach + 1, bool)
+                expected = ndimage.binary_dilation(mask, box)
+                grid = Grid(shape, np.diag([*spacing, 1.0]))
+                for stored in (mask, np.asfortranarray(mask)):
+                    assert np.array_equal(dilated(stored, margin, grid), expected)
 
 
 def test_drawn_parameters_follow_the_method() -> None:
