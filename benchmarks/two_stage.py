@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,7 @@ class Setting:
     spacing_mm: float | None = None
     mirroring: bool = True  # at test time
     small: dict[str, float] | None = None
+    small_senior: dict[str, float] | None = None  # where the senior's differ
 
 
 SETTINGS = {
@@ -80,6 +81,7 @@ SETTINGS = {
             "features": 8,  # of the first stage, doubled at each further one
             "batch_size": 2,
         },
+        small_senior={"num_epochs": 25, "initial_lr": 1e-3},
     ),
     # nnU-Net as it comes: 1000 epochs
     "paper": Setting("nnUNetTrainer", "nnUNetPlans", "cuda", variants=8, mixed=200),
@@ -123,7 +125,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="of each process (default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="of each training, in setting small")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        nargs=2,
+        metavar="N",
+        help="of the junior's training and of the senior's, in setting small (default: 50 25)",
+    )
     parser.add_argument(
         "--stage1", default="", metavar="OPTIONS", help="more options for prompt_multi_tumor.py"
     )
@@ -163,9 +171,10 @@ class Loop:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.setting = SETTINGS[args.setting]
-        self.small = self.setting.small and {**self.setting.small, "seed": args.seed}
-        if self.small and args.epochs:
-            self.small["num_epochs"] = args.epochs
+        self.small = {JUNIOR: {**(self.setting.small or {}), "seed": args.seed}}
+        self.small[SENIOR] = {**self.small[JUNIOR], **(self.setting.small_senior or {})}
+        if args.epochs:
+            self.small[JUNIOR]["num_epochs"], self.small[SENIOR]["num_epochs"] = args.epochs
         self.work = args.output.resolve()
         self.raw, self.preprocessed, self.results = (
             self.work / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")
@@ -209,8 +218,8 @@ class Loop:
                     *("--no_pp", "--clean", "-npfp", args.threads, *(overwritten if spacing else [])),
                 ),
             ),
-            Step("junior: preprocess", self.preprocess("101"), self.shrink_plans),
-            Step("junior: train", self.train("101"), lambda: self.copy_split(JUNIOR)),
+            Step("junior: preprocess", self.preprocess("101"), lambda: self.make_small(JUNIOR)),
+            Step("junior: train", self.train("101"), lambda: self.copy(JUNIOR, "splits_final.json")),
             Step("junior: scans", prepare=lambda: [self.write_scans(*which) for which in scans]),
             *(Step(f"junior: predict {name}", self.predict("101", "junior", name)) for name, _ in scans),
         ]
@@ -254,8 +263,8 @@ class Loop:
                     setting.plans,
                 ),
             ),
-            Step("senior: preprocess", self.preprocess("102"), lambda: self.copy_description(SENIOR)),
-            Step("senior: train", self.train("102", *start), lambda: self.copy_split(SENIOR)),
+            Step("senior: preprocess", self.preprocess("102"), self.prepare_senior),
+            Step("senior: train", self.train("102", *start), lambda: self.copy(SENIOR, "splits_final.json")),
             *(Step(f"senior: predict {name}", self.predict("102", "senior", name)) for name, _ in scans),
         ]
         return junior + senior
@@ -300,29 +309,26 @@ class Loop:
 
     # ------------------------------------------------------------ between the commands
 
-    def shrink_plans(self) -> None:
+    def make_small(self, dataset: str) -> None:
         """Give nnU-Net's plan the setting's smaller network, and the trainer its numbers."""
-        if not self.small:
+        if not self.setting.small:
             return
-        path = self.preprocessed / JUNIOR / f"{self.setting.plans}.json"
+        path, small = self.preprocessed / dataset / f"{self.setting.plans}.json", self.small[dataset]
         plans = json.loads(path.read_text(encoding="utf-8"))
         configuration = plans["configurations"][CONFIGURATION]
         network = configuration["architecture"]["arch_kwargs"]
-        network["features_per_stage"] = [self.small["features"] * 2**n for n in range(network["n_stages"])]
-        configuration["batch_size"] = self.small["batch_size"]
-        configuration["small"] = self.small
-        plans["configurations"] = {CONFIGURATION: configuration}
+        network["features_per_stage"] = [small["features"] * 2**n for n in range(network["n_stages"])]
+        configuration["batch_size"] = small["batch_size"]
+        configuration["small"] = small
         write_json(plans, path)
 
-    def copy_split(self, dataset: str) -> None:
-        """nnU-Net takes a split from its folder of preprocessed data alone."""
-        self._copy(dataset, "splits_final.json")
+    def prepare_senior(self) -> None:
+        """Moved plans lack the description that planning would have copied, and are the junior's."""
+        self.copy(SENIOR, "dataset.json")
+        self.make_small(SENIOR)
 
-    def copy_description(self, dataset: str) -> None:
-        """What planning would have copied."""
-        self._copy(dataset, "dataset.json")
-
-    def _copy(self, dataset: str, name: str) -> None:
+    def copy(self, dataset: str, name: str) -> None:
+        """Copy to nnU-Net's folder of preprocessed data, the only place where it takes a split from."""
         write_bytes((self.raw / dataset / name).read_bytes(), self.preprocessed / dataset / name)
 
     def write_scans(self, kind: str, folder: Path) -> None:
@@ -485,10 +491,15 @@ def table(
 
 def check(args: argparse.Namespace, loop: Loop) -> None:
     """Raise InputError for what would fail later on."""
+    for option in ("stage1", "stage2"):
+        try:
+            shlex.split(getattr(args, option))
+        except ValueError as error:
+            raise InputError(f"--{option} {getattr(args, option)!r}: {error}") from error
     if args.threads < 1:
         raise InputError(f"--threads {args.threads}: needs 1 or more")
-    if args.epochs is not None and (args.epochs < 1 or not loop.small):
-        raise InputError(f"--epochs {args.epochs}: needs 1 or more, and --setting small")
+    if args.epochs is not None and (min(args.epochs) < 1 or not loop.setting.small):
+        raise InputError(f"--epochs {args.epochs[0]} {args.epochs[1]}: needs 1 or more, and --setting small")
     find_scans(args.healthy)
     if len(find_scans(args.tumour).scans) < 2:
         raise InputError(f"{args.tumour}: holds one scan; Stage 2 needs tumours of two subjects or more")
@@ -503,20 +514,26 @@ def check(args: argparse.Namespace, loop: Loop) -> None:
         raise InputError(f"{executable}: no such file; run this with the Python of requirements-nnunet.txt")
 
 
-def options_of(args: argparse.Namespace) -> dict[str, dict[str, object]]:
+def options_of(loop: Loop) -> dict[str, dict[str, object]]:
     """What makes a run this run, for the junior and for the senior."""
+    args = loop.args
     junior = {
         "version": __version__,
         "healthy": str(args.healthy.resolve()),
         "tumour": str(args.tumour.resolve()),
         "test": args.test and str(args.test.resolve()),
-        "setting": [args.setting, asdict(SETTINGS[args.setting])],
-        "epochs": args.epochs,
+        "setting": args.setting,
+        "training": loop.small[JUNIOR],
         "preset": args.preset,
         "seed": args.seed,
         "stage1": args.stage1,
     }
-    senior = {"stage2": args.stage2, "without-stage1": args.without_stage1, "from-scratch": args.from_scratch}
+    senior = {
+        "training": loop.small[SENIOR],
+        "stage2": args.stage2,
+        "without-stage1": args.without_stage1,
+        "from-scratch": args.from_scratch,
+    }
     return {"junior": junior, "senior": senior}
 
 
@@ -572,7 +589,7 @@ def two_stage(args: argparse.Namespace) -> int:
                 print_safely(f"# {step.name}")
                 print_safely(shlex.join(step.command))
         return 0
-    about = options_of(args)
+    about = options_of(loop)
     log_folder, options, record = loop.work / "logs", loop.work / "two_stage.json", loop.work / "steps.json"
     if options.exists():
         for part, mine in about.items():
