@@ -46,10 +46,9 @@ def test_cost_against_cases_and_voxels(make_head: MakeHead, tmp_path: Path) -> N
 @pytest.mark.peer
 def test_a_patch_gets_its_tumour_in_60_ms_and_five_times_faster_than_a_deformation(tmp_path: Path) -> None:
     figures, _ = measured(tmp_path, "--parts", "patch", "--cases", 9)
-    patch = figures["patch"]
-    ours = patch["RandomTumour"]["cpu_s"]
-    assert patch["tio.RandomElasticDeformation"]["cpu_s"] >= 5 * ours
-    assert max(ours, patch["synthesise_patch"]["cpu_s"]) < 0.06
+    cpu_s = {row: figure["cpu_s"] for row, figure in figures["patch"].items()}
+    assert cpu_s["synthesise_patch"] < 0.06
+    assert cpu_s["tio.RandomElasticDeformation"] >= 5 * max(cpu_s["RandomTumour"], cpu_s["synthesise_patch"])
 
 
 @pytest.mark.peer
