@@ -208,6 +208,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         senior,
+        "--tumour-free-fraction",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="part of the tumour-free scans added untouched, with an empty label (default: %(default)s)",
+    )
+    add(
+        senior,
         "--val-fraction",
         type=float,
         default=0.2,
@@ -283,7 +291,8 @@ def stage2(args: argparse.Namespace) -> int:
     exit_code = report.exit_code or int(unusable)
     if report.interrupted or args.combine is None:
         return exit_code
-    return combine(args, limits, donors, stage1_cases, held_out, report, groups, about).exit_code or exit_code
+    combined = combine(args, limits, donors, recipients, stage1_cases, held_out, report, groups, about)
+    return combined.exit_code or exit_code
 
 
 # ---------------------------------------------------------------- options
@@ -303,7 +312,13 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and value < lowest:
             raise InputError(f"--{option} {value}: needs {lowest} or more")
-    for option in ("mirror_probability", "min_remaining", "max_brain_fraction", "max_outside_fraction"):
+    for option in (
+        "mirror_probability",
+        "min_remaining",
+        "max_brain_fraction",
+        "max_outside_fraction",
+        "tumour_free_fraction",
+    ):
         if not 0 <= getattr(args, option) <= 1:
             raise InputError(f"--{option.replace('_', '-')} {getattr(args, option):g}: needs 0 to 1")
     if args.min_confidence is not None and not 0 <= args.min_confidence <= 1:
@@ -325,8 +340,12 @@ def check(args: argparse.Namespace) -> None:
     for masks in (args.donor_masks, args.healthy_masks):
         if masks is not None and not masks.is_dir():
             raise InputError(f"{masks}: no such folder; give the folder of the brain masks")
-    if args.stage1 is not None and args.combine is None:
-        raise InputError("--stage1 adds cases to the dataset of --combine; give that too")
+    if args.combine is None:
+        for option in ("stage1", "tumour_free_fraction"):
+            if getattr(args, option):
+                raise InputError(
+                    f"--{option.replace('_', '-')} adds cases to the dataset of --combine; give that too"
+                )
     if args.combine is not None:
         if args.combine.resolve() in {
             args.imagesTr_path.resolve().parent,
@@ -619,23 +638,28 @@ def combine(
     args: argparse.Namespace,
     limits: GateLimits,
     donors: Sequence[HeadFiles],
+    recipients: Sequence[HeadFiles],
     stage1_cases: Sequence[Stage1Case],
     held_out: set[str],
     mixed: Report,
     groups: Sequence[Group],
     about: dict[str, object],
 ) -> Report:
-    """Put the senior's dataset together: mixed cases, the donors themselves, dataset.json and the split.
+    """Put the senior's dataset together: mixed cases, donors and what else is asked for, and the split.
 
-    Of Stage 1 come the cases that may: never a validation task's for training, nor a held-out subject.
+    Of Stage 1 come the cases that may: never a validation task's for training, nor a held-out subject's.
     """
     from synthtumour import fanout, stage2_cases
-    from synthtumour.nnunet import dataset_at, next_commands, write_dataset
+    from synthtumour.nnunet import dataset_at, next_commands, safe_name, tumour_free, write_dataset
     from synthtumour.volume import InputError
 
     dataset = dataset_at(args.combine)
     outputs = {case.name: case.outputs[: args.modality_num + 1] for group in groups for case in group.cases}
     new_groups = []
+    more = {
+        "stage1": args.stage1 and str(args.stage1.resolve()),
+        "tumour-free-fraction": args.tumour_free_fraction,
+    }
 
     def add(name: str, member: stage2_cases.Member, kind: str, subjects: str, split: str) -> None:
         files = (*(dataset.image(name, n) for n in range(args.modality_num)), dataset.label(name))
@@ -650,29 +674,25 @@ def combine(
         name, split = stage2_cases.member_name(donor.name), "val" if donor.subject in held_out else "train"
         add(name, stage2_cases.Member(donor, limits), "pseudo-labelled", donor.subject, split)
     coming = [case for case in stage1_cases if (case.split == "val") == (case.subject in held_out)]
-    own = {case.name for group in new_groups for case in group.cases}
-    if both := sorted(own & {case.name for case in coming}):
-        raise InputError(
-            f"{both[0]}: a case of --stage1 and of this dataset; rename the scan, or leave --stage1 out"
-        )
     for case in coming:
-        add(
-            case.name,
-            stage2_cases.Member(None, limits, case.files),
-            f"Stage 1, {case.kind}",
-            case.subject,
-            case.split,
-        )
+        member = stage2_cases.Member(None, limits, case.files)
+        add(case.name, member, f"Stage 1, {case.kind}", case.subject, case.split)
+    # As Stage 1 names and chooses them, so that the same scan does not come from both.
+    free = tumour_free([head.name for head in recipients], args.tumour_free_fraction, args.seed)
+    already = {case.name for case in coming}
+    for head in recipients:
+        name, split = f"{safe_name(head.name)}_free", "val" if head.subject in held_out else "train"
+        if head.name in free and name not in already:
+            add(name, stage2_cases.Member(head, limits), "tumour-free", head.subject, split)
+    names = Counter(case.name for group in new_groups for case in group.cases)
+    if both := [name for name, count in sorted(names.items()) if count > 1]:
+        raise InputError(f"{both[0]}: two cases of this name for {dataset.folder}; rename one of the scans")
     report = fanout.run(
         new_groups,
         stage2_cases.load_member,
         stage2_cases.make_member,
         dataset.folder,
-        settings={
-            **about,
-            "program": COMBINING,
-            **({"stage1": str(args.stage1.resolve())} if args.stage1 else {}),
-        },
+        settings={**about, "program": COMBINING, **more},
         workers=args.workers,
         overwrite=args.overwrite,
         reserved=dataset.files,

@@ -61,7 +61,7 @@ class Setting:
     spacing_mm: float | None = None
     mirroring: bool = True  # at test time
     small: dict[str, float] | None = None
-    small_senior: dict[str, float] | None = None  # where the senior's differ
+    small_senior: dict[str, float] | None = None  # where those of a senior that starts as its junior differ
 
 
 SETTINGS = {
@@ -123,14 +123,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--seed", type=seed, default=0, help="of both stages and of setting small's trainings"
     )
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="of each process (default: %(default)s)"
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="worker processes, and threads of a training on the CPU (default: %(default)s)",
     )
     parser.add_argument(
         "--epochs",
         type=int,
         nargs=2,
         metavar="N",
-        help="of the junior's training and of the senior's, in setting small (default: 50 25)",
+        help="of the junior's training and of the senior's, in setting small (default: 50 25; a senior from "
+        "scratch 50)",
     )
     parser.add_argument(
         "--stage1", default="", metavar="OPTIONS", help="more options for prompt_multi_tumor.py"
@@ -172,7 +177,8 @@ class Loop:
         self.args = args
         self.setting = SETTINGS[args.setting]
         self.small = {JUNIOR: {**(self.setting.small or {}), "seed": args.seed}}
-        self.small[SENIOR] = {**self.small[JUNIOR], **(self.setting.small_senior or {})}
+        other = {} if args.from_scratch else self.setting.small_senior
+        self.small[SENIOR] = {**self.small[JUNIOR], **(other or {})}
         if args.epochs:
             self.small[JUNIOR]["num_epochs"], self.small[SENIOR]["num_epochs"] = args.epochs
         self.work = args.output.resolve()

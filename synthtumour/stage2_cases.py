@@ -355,18 +355,20 @@ def _suffix(number: int) -> str:
 
 @dataclass(frozen=True)
 class Member:
-    """Where a case of the combined dataset comes from: a donor, or files that `make_mixed` wrote."""
+    """Where a case of the combined dataset comes from: a donor, a tumour-free scan, or `files` to copy."""
 
-    donor: HeadFiles | None
+    head: HeadFiles | None
     limits: GateLimits
     files: tuple[Path, ...] = ()
 
     @property
     def parameters(self) -> dict[str, object]:
         """What the bytes of the case follow from."""
-        if self.donor is None:
+        if self.head is None:
             return {"files": [file_state(file) for file in self.files]}
-        return {"donor": self.donor.state, "limits": asdict(self.limits)}
+        if self.head.label is None:
+            return {"tumour-free": self.head.state}
+        return {"donor": self.head.state, "limits": asdict(self.limits)}
 
 
 @dataclass(frozen=True)
@@ -419,17 +421,21 @@ def load_member(source: Member) -> Member:
 
 
 def make_member(member: Member, case: Case) -> Mapping[str, object]:
-    """Copy a mixed case, or write a donor with its cleaned pseudo-label."""
+    """Copy a case, or write a donor with its cleaned pseudo-label or a tumour-free scan with an empty one."""
     for output in case.outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
-    if member.donor is None:
+    if member.head is None:
         with staged_outputs(case.outputs) as partial:
             for file, output in zip(member.files, case.outputs, strict=True):
                 shutil.copyfile(file, partial[output])
         return {}
-    donor = read_donor(member.donor, member.limits)
-    label = donor.head.channels[0].with_array(donor.label)
+    if member.head.label is None:
+        head, tumour, volume_ml = read_head(member.head), None, 0.0
+    else:
+        donor = read_donor(member.head, member.limits)
+        head, tumour, volume_ml = donor.head, donor.label, donor.measured["volume_ml"]
+    label = head.channels[0].with_array(np.zeros_like(head.brain) if tumour is None else tumour)
     with staged_outputs(case.outputs) as partial:
-        for volume, path in zip((*donor.head.channels, label), case.outputs, strict=True):
+        for volume, path in zip((*head.channels, label), case.outputs, strict=True):
             write_in_place(volume, partial[path])
-    return {"volume_ml": donor.measured["volume_ml"]}
+    return {"volume_ml": volume_ml}

@@ -397,6 +397,21 @@ def test_stage_1_cases_stay_on_their_side(data: Path, capsys: pytest.CaptureFixt
     assert run(data, "-num", "9", "--stage1", str(junior)) == 2 and "--combine" in capsys.readouterr().err
 
 
+def test_tumour_free_scans_come_with_an_empty_label(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = data / "raw/Dataset102_Senior"
+    options = ["-num", "4", "--skull-strip", "--tumour-free-fraction", "1"]
+    assert run(data, *options) == 2 and "--combine" in capsys.readouterr().err
+    assert run(data, *options, "--combine", str(output), "--val-fraction", "0.4") == 0
+    (fold,) = json.loads((output / "splits_final.json").read_text())
+    sides = {row["id2"]: row["split"] for row in rows_of(data / "CHECK/CarveMixID.csv")}
+    assert set(sides) == {"h0", "h1"}
+    for name, side in sides.items():
+        assert f"{name}_free" in fold[side]
+        scan, brain = (array(data / f"H/{name}/{file}.nii.gz") for file in ("flair", "flair_brainmask"))
+        assert np.array_equal(array(output / f"imagesTr/{name}_free_0000.nii.gz"), np.where(brain, scan, 0))
+        assert not array(output / f"labelsTr/{name}_free.nii.gz").any()
+
+
 def test_combine_refuses_what_it_cannot_split_or_does_not_own(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
