@@ -60,11 +60,11 @@ class RandTumourd(RandomizableTransform, MapTransform):
         mask = d[self.brain_mask_key]
         brain = _volume(self.brain_mask_key, mask)
         label = np.zeros(mask.shape[1:], np.uint8)
-        if self._do_transform:
-            scans = {key: _volume(key, d[key]) for key in self.key_iterator(d)}
+        scans = {key: _volume(key, d[key]) for key in self.key_iterator(d)} if self._do_transform else {}
+        if scans:
             make = partial(synthesise, preset=self.preset, seed=self._seed, task=self.task)
             images, marked, _ = with_same_tumours(scans, brain, self.contrasts, make)
-            label = marked.in_stored_order()
+            label = brain.with_array(marked.array).in_stored_order()  # the scan's may be another order
             for key, image in images.items():
                 new = np.ascontiguousarray(image.in_stored_order())[None]
                 d[key] = convert_to_dst_type(new, d[key], dtype=new.dtype)[0]

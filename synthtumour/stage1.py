@@ -106,6 +106,8 @@ def synthesise(
     tumour; the others, or all, start where `location_prior` (on the scan's grid) says. Raises InputError if
     the scan cannot be used or if nothing fits after many draws.
     """
+    if task not in TASKS:
+        raise ValueError(f"task {task!r}: must be one of {TASKS}")
     brain = _usable_brain(scan, brain_mask)
     if centre_ras_mm is not None and not _is_inside(brain, scan.grid, centre_ras_mm):
         raise InputError(

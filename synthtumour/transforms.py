@@ -121,21 +121,26 @@ def _put_tumours(
     """Change `subject` in place: the record of what was made."""
     images = transform.get_images_dict(subject)
     scans = {name: _volume(name, image) for name, image in images.items()}
-    brain = _brain(subject, transform.brain_mask_name, next(iter(scans.values())))
+    first = label_like = next(iter(scans))
+    brain = _brain(subject, transform.brain_mask_name, scans[first])
+    placed = {**scans, transform.brain_mask_name: brain}
     earlier = subject.get(transform.label_name)
     if earlier is not None:
         if not isinstance(earlier, LabelMap):
             raise InputError(f"{transform.label_name!r} is no label map; choose another label_name")
-        if differences := _volume(transform.label_name, earlier).grid.differences(brain.grid):
-            raise InputError(f"{transform.label_name!r} is on another grid: {differences}; resample it")
+        label_like = transform.label_name
+        placed[label_like] = _volume(label_like, earlier)
+    for name, volume in placed.items():
+        if differences := volume.grid.differences(scans[first].grid):
+            raise InputError(f"{name!r} is on another grid than {first!r}: {differences}; resample it")
     made, made_label, record = with_same_tumours(scans, brain, transform.contrasts, make)
 
     for name, image in images.items():
         image.set_data(_tensor(made[name]))
-    label = _tensor(made_label)
+    # One grid may be stored in several orders of axes.
+    label = _tensor(placed[label_like].with_array(made_label.array))
     if earlier is None:
-        affine = next(iter(images.values())).affine
-        subject.add_image(LabelMap(tensor=label, affine=affine), transform.label_name)
+        subject.add_image(LabelMap(tensor=label, affine=images[first].affine), transform.label_name)
     else:
         earlier.set_data(torch.where(label > 0, label.to(earlier.data.dtype), earlier.data))
     return record

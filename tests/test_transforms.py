@@ -94,6 +94,25 @@ def test_a_head_stored_otherwise_gets_the_same_tumour(preset: str) -> None:
     assert same(there, tio.ToOrientation("LPS")(seeded(transform, subject)))
 
 
+@pytest.mark.parametrize("orientation", ["RAS", "SPL"])
+def test_images_of_one_grid_may_be_stored_in_different_orders(orientation: str) -> None:
+    """The label lies where the tumour is, however it and the images are stored."""
+    subject = head()
+    turned = tio.ToOrientation(orientation)(subject)
+    nothing = tio.LabelMap(tensor=turned.brain_mask.data * 0, affine=turned.flair.affine)
+    other = {"t1": turned.flair, "flair": subject.flair, "brain_mask": turned.brain_mask}
+    diverse = RandomTumour("diverse", contrasts={"t1": "t1"})
+    for transform, images in (
+        (RandomTumour(), {**subject, "tumour": nothing}),
+        (RandomTumour(), {**subject, "brain_mask": turned.brain_mask}),
+        (diverse, other),
+    ):
+        made = tio.ToOrientation("LPS")(seeded(transform, tio.Subject(images)))
+        alone = tio.ToOrientation("LPS")(seeded(transform, subject))
+        assert torch.equal(made.tumour.data, alone.tumour.data)
+        assert torch.equal(made.flair.data, alone.flair.data)
+
+
 def test_values_that_do_not_fit_make_the_image_floating_point() -> None:
     subject = head()
     subject.flair.set_data((subject.flair.data / 4).to(torch.uint8))
@@ -232,8 +251,8 @@ def test_what_cannot_be_used_is_told() -> None:
     told("another grid", RandomTumour(), brain_mask=moved)
     told("another grid", RandomTumour(), tumour=moved)
     second = tio.ScalarImage(tensor=data, affine=shifted)
-    told("another grid", RandomTumour(), second=second)
-    told("another grid", RandomTumour("diverse"), second=second)
+    told("'second' is on another grid than 'flair'", RandomTumour(), second=second)
+    told("'second' is on another grid than 'flair'", RandomTumour("diverse"), second=second)
     told("no label map", RandomTumour(exclude=["tumour"]), tumour=mask)
     told("need tumours of --preset diverse", RandomTumour(contrasts={"t1": "t1"}), t1=subject.flair)
     told("contrast 'T1': needs one of", RandomTumour("diverse", contrasts={"t1": "T1"}), t1=subject.flair)
@@ -289,3 +308,15 @@ def test_monai_marks_what_it_changes() -> None:
         RandTumourd("flair")({**data, "flair": data["flair"][0]})
     with pytest.raises(KeyError, match="t1"):
         RandTumourd("t1")(data)
+    assert not RandTumourd("t1", allow_missing_keys=True)(data)["label"].any()
+    with pytest.raises(ValueError, match="task 'training': must be one of"):
+        RandTumourd("flair", task="training")(data)
+
+
+def test_monai_label_lies_as_the_mask_does() -> None:
+    subject = head()
+    turned = arrays(tio.ToOrientation("SPL")(subject))
+    data = arrays(subject)
+    label = RandTumourd("flair").set_random_state(1)({**data, "brain_mask": turned["brain_mask"]})["label"]
+    expected = RandTumourd("flair").set_random_state(1)(turned)["label"]
+    assert torch.equal(label, expected) and torch.equal(label.affine, turned["flair"].affine)
