@@ -57,7 +57,6 @@ class Setting:
     plans: str
     device: str
     variants: int
-    mixed: int
     spacing_mm: float | None = None
     mirroring: bool = True  # at test time
     small: dict[str, float] | None = None
@@ -70,7 +69,6 @@ SETTINGS = {
         plans="nnUNetPlans_small",
         device="cpu",
         variants=6,
-        mixed=60,
         spacing_mm=3.0,
         mirroring=False,
         small={
@@ -84,7 +82,7 @@ SETTINGS = {
         small_senior={"num_epochs": 25, "initial_lr": 1e-3},
     ),
     # nnU-Net as it comes: 1000 epochs
-    "paper": Setting("nnUNetTrainer", "nnUNetPlans", "cuda", variants=8, mixed=200),
+    "paper": Setting("nnUNetTrainer", "nnUNetPlans", "cuda", variants=8),
 }
 
 
@@ -229,6 +227,8 @@ class Loop:
             Step("junior: scans", prepare=lambda: [self.write_scans(*which) for which in scans]),
             *(Step(f"junior: predict {name}", self.predict("101", "junior", name)) for name, _ in scans),
         ]
+        # One mixed case for two of Stage 1's training cases, which are half of its cases: see TWO_STAGE.md.
+        mixed = max(len(find_scans(args.healthy).scans) * setting.variants // 4, 10)
         stage1_cases = [] if args.without_stage1 else ["--stage1", self.raw / JUNIOR]
         start = (
             [] if args.from_scratch else ["-pretrained_weights", self.fold(JUNIOR) / "checkpoint_best.pth"]
@@ -242,15 +242,9 @@ class Loop:
                     *("--labelsTr_path", self.predictions("junior", "tumour")),
                     *("--donor-masks", self.work / "tumour/masks"),
                     *("--healthyimgTr", args.healthy.resolve(), "--skull-strip"),
-                    *(
-                        "--mask_check_path",
-                        self.work / "mask_check",
-                        "-num",
-                        setting.mixed,
-                        "--seed",
-                        args.seed,
-                    ),
-                    *("--combine", self.raw / SENIOR, *stage1_cases),
+                    *("--mask_check_path", self.work / "mask_check"),
+                    *("-num", mixed, "--seed", args.seed),
+                    *("--combine", self.raw / SENIOR, *stage1_cases, "--tumour-free-fraction", 1),
                     *("--workers", args.threads, *shlex.split(args.stage2)),
                 ),
             ),
