@@ -395,7 +395,7 @@ def call(command: tuple[str, ...], environment: dict[str, str], output: object) 
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of all finished children."""
+    """CPU time of this process and its finished children (not of the scripts' workers: few seconds)."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -481,7 +481,7 @@ def table(
             "",
             f"{told} Both networks learnt from the tumour-free scans with tumours put into them. Setting "
             f"{loop.args.setting}, preset {loop.args.preset}, seed {loop.args.seed}; {wall:.0f} minutes "
-            f"({cpu:.0f} of CPU).",
+            f"(about {cpu:.0f} of CPU).",
         ]
     )
 
@@ -504,11 +504,14 @@ def check(args: argparse.Namespace, loop: Loop) -> None:
     if len(find_scans(args.tumour).scans) < 2:
         raise InputError(f"{args.tumour}: holds one scan; Stage 2 needs tumours of two subjects or more")
     for scan in find_scans(args.test or args.tumour).scans:
-        if not label_of(scan, args.labels_name).is_file():
+        label = label_of(scan, args.labels_name)
+        if not label.is_file():
             raise InputError(
-                f"{label_of(scan, args.labels_name)}: no such file; name the experts' labels with "
-                "--labels-name, or give labelled scans with --test"
+                f"{label}: no such file; name the experts' labels with --labels-name, or give labelled scans "
+                "with --test"
             )
+        if differences := read_volume(label).grid.differences(read_volume(scan.image).grid):
+            raise InputError(f"{label}: on another grid than {scan.image.name}: {differences}")
     executable = Path(loop.nnunet("train")[0])
     if not args.dry_run and not executable.is_file():
         raise InputError(f"{executable}: no such file; run this with the Python of requirements-nnunet.txt")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,15 +48,25 @@ def run(data: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(data, *options), capture_output=True, text=True)
 
 
+def two_stage_can_run() -> bool:
+    return (Path(sys.executable).parent / "nnUNetv2_train").is_file()
+
+
 def test_refusals_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "WORK").mkdir()
     (data / "WORK/thesis.txt").write_text("mine")
+    (data / "elsewhere").mkdir()
+    shutil.copytree(data / "tumour/p0", data / "elsewhere/p0")
+    write(head_image((90.0, 110.0, 80.0))[1], data / "elsewhere/p0/whole_tumour.nii.gz")
     for options, said in (
         (["--threads", "0"], "--threads 0"),
         (["--setting", "paper", "--epochs", "3", "2"], "--setting small"),
         (["--healthy", str(data / "nowhere")], "nowhere: no such folder"),
         (["--test", str(data / "healthy")], "whole_tumour.nii.gz: no such file"),
+        (["--test", str(data / "elsewhere")], "on another grid"),
+        (["--tumour", str(data / "elsewhere")], "holds one scan"),
         (["--stage2", "--combine 'x"], "--stage2"),
+        ([], "holds something else" if two_stage_can_run() else "requirements-nnunet.txt"),
     ):
         assert two_stage.main(command(data, *options)[2:]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
