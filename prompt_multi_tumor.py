@@ -97,8 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--tumour-free-probability",
         type=float,
         metavar="P",
-        help="how often a training case gets no tumour (with preset diverse, distractors only); default: the "
-        "preset's",
+        help="how often a training case gets no tumour (with preset diverse, distractors only); 1 leaves all "
+        "as they are, for the trainer that draws tumours; default: the preset's",
     )
     add_run_options(parser)
     parser.add_argument(
@@ -269,6 +269,8 @@ def describe(
         drawn_for += f"_v{variant:0{max(2, len(str(args.variants - 1)))}d}"
     case = drawn_for + (VAL_SUFFIX if task == "val" else "")
     without = task == "train" and gets_no_tumour(drawn_for, preset.tumour_free_probability, args.seed)
+    if without and preset.tumour_free_probability == 1:  # the trainer draws the distractors too
+        preset = replace(preset, distractor_probability=0.0)
     parameters = {
         "kind": "tumour-free" if variant is None or without else "synthetic",
         "drawn_for": drawn_for,
@@ -435,7 +437,8 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
     if not (training and validation):
         say("no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)")
     trainer = ""
-    if training and validation and not any(row["tumours"] for row in there if row["split"] == "train"):
+    drawn = any(row["tumours"] for row in there if row["split"] == "train")
+    if training and validation and not drawn and not args.channels:  # it takes FLAIR alone
         trainer = f"nnUNetTrainerSynthTumour{'Diverse' * (args.preset == 'diverse')}"
         say("no training case has a tumour: the trainer draws them (nnU-Net v2, skull-stripped scans)")
     say("next:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,11 +162,34 @@ def test_stage_1_names_the_trainer(
         make_head(f"in/sub{n}", seed=n, spacing=(3.0, 3.0, 3.0))
     output = tmp_path / "Dataset101_SynthTumour"
     command = ["-i", str(tmp_path / "in"), "-o", str(output), "--skull-strip", "--preset", preset]
+    command += ["--distractors", "1"] if preset == "diverse" else []
     assert prompt_multi_tumor.main([*command, "--tumour-free-probability", "1", "--workers", "1"]) == 0
     said = capsys.readouterr().out
     assert f"export nnUNet_extTrainer={ROOT / 'synthtumour' / 'nnunet_trainer'}\n" in said
     assert f"nnUNetv2_train 101 3d_fullres 0 -tr nnUNetTrainer{trainer} --val_best\n" in said
     assert f"-o PREDICTIONS -tr nnUNetTrainer{trainer} -c" in said and "cp " not in said
     for label in (output / "labelsTr").iterdir():
-        drawn = sitk.GetArrayFromImage(sitk.ReadImage(str(label))).any()
+        drawn = voxels(label).any()
         assert drawn == label.name.endswith("val.nii.gz")
+        if not drawn:  # nor distractors, which the trainer draws too
+            name = label.name.removesuffix(".nii.gz")
+            head = tmp_path / "in" / name
+            stripped = np.where(voxels(head / "flair_brainmask.nii.gz"), voxels(head / "flair.nii.gz"), 0)
+            assert np.array_equal(voxels(output / "imagesTr" / f"{name}_0000.nii.gz"), stripped)
+
+
+def test_several_channels_have_no_trainer(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        scan = make_head(f"in/sub{n}", seed=n, spacing=(3.0, 3.0, 3.0))
+        shutil.copy(scan, scan.with_name("t1.nii.gz"))
+    command = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "Dataset101_SynthTumour"), "--skull-strip"]
+    command += ["--preset", "diverse", "--channels", "t1", "--tumour-free-probability", "1", "--workers", "1"]
+    assert prompt_multi_tumor.main(command) == 0
+    said = capsys.readouterr().out
+    assert "nnUNetv2_train 101 3d_fullres 0" in said and " -tr " not in said
+
+
+def voxels(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
