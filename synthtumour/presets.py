@@ -71,7 +71,7 @@ PRESETS = {
         noise_smoothness=3.0,
         noise_octaves=4,
         num_tumours=(1, 3),
-        several_probability=0.15,
+        several_probability=0.3,
         core_probability=0.5,
         intensity_range=(3.0, 6.5),  # robust standard deviations of the brain above its median
         core_intensity_range=(0.8, 1.2),  # this and the blur: model 'paper' only
@@ -124,7 +124,7 @@ class GliomaRanges:
     infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
     extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
     # nodules: from the least volume up to this many times it, their lift as parts of the highest
-    nodule_probability: float = 0.1
+    nodule_probability: float = 0.3
     nodule_volumes: float = 3.0
     nodule_lift: Range = (0.75, 1.25)
     # oedema

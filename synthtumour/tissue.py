@@ -127,14 +127,13 @@ def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) ->
 def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarray:
     """Probability (sums to 1) on the coarse grid that a tumour starts there.
 
-    From the scan alone: tissue, rarely the outermost rim, not CSF; rarer in the lowest third, where
-    brain stem and cerebellum lie. `given` (on the scan's grid, not negative) replaces that within the brain.
+    From the scan alone: tissue, rarely the outermost rim, not CSF. Brain stem and cerebellum have their share,
+    more than gliomas give them: a network that never sees a tumour beside them takes them for one.
+    `given` (on the scan's grid, not negative) replaces all that within the brain.
     """
     if given is None:
-        present = np.flatnonzero(tissue.brain.any(axis=(0, 1)))
-        height = (np.arange(tissue.grid.shape[2]) - present[0]) / max(present[-1] - present[0], 1)
         prior = tissue.matter * np.clip(tissue.depth_mm / 12, 0.03, 1) * (1 - 0.7 * tissue.cortex)
-        prior = prior * np.where(height < 0.3, 0.25, 1.0) * ~tissue.ventricle
+        prior = prior * ~tissue.ventricle
     else:
         prior = _block_means(given[tissue.box], tissue.block) * tissue.brain
     prior = np.ascontiguousarray(prior, np.float64)
