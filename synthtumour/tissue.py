@@ -127,8 +127,8 @@ def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) ->
 def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarray:
     """Probability (sums to 1) on the coarse grid that a tumour starts there.
 
-    From the scan alone: tissue, rarely the outermost rim, not CSF. Brain stem and cerebellum have their share,
-    more than gliomas give them: a network that never sees a tumour beside them takes them for one.
+    From the scan alone: tissue, rarely the outermost rim, not CSF. Brain stem and cerebellum have their
+    share, more than gliomas give them: a network that sees no tumour beside them takes them for one.
     `given` (on the scan's grid, not negative) replaces all that within the brain.
     """
     if given is None:

@@ -20,7 +20,16 @@ SCRIPTS = {
     for script in (resect_multi_tumor, prompt_multi_tumor, stage2_mixed_with_pseudo_label)
 }
 # Options of other programs, and of benchmarks, that the README names.
-OTHERS = {"--cases", "--verify_dataset_integrity", "--val_best", "--save_probabilities"}
+OTHERS = {
+    "--healthy",
+    "--tumour",
+    "--setting",
+    "--dry-run",
+    "--test",
+    "--verify_dataset_integrity",
+    "--val_best",
+    "--save_probabilities",
+}
 
 
 def options(parser) -> list[list[str]]:
@@ -61,6 +70,15 @@ def test_python_example_runs(tmp_path: Path) -> None:
     assert {"test_img.nii.gz", "test_lab.nii.gz"} <= {p.name for p in tmp_path.iterdir()}
 
 
+@pytest.mark.peer
+@pytest.mark.parametrize("document", ["README.md", "docs/on_the_fly.md"])
+def test_torchio_example_runs(document: str, tmp_path: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.S)[-1]
+    assert "RandomTumour" in code
+    (tmp_path / "DemoData").symlink_to(ROOT / "DemoData")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
+
+
 def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
     blocks = README.split("```")[1::2]
     block = next(b for b in blocks if "prompt_multi_tumor.py --output" in b)
@@ -74,5 +92,6 @@ def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (document.parent / target).exists(), target
