@@ -277,7 +277,7 @@ def test_interruption_stops_soon_and_keeps_what_was_finished(tmp_path: Path, num
     begin = time.monotonic()
     process.send_signal(number)
     assert process.wait(timeout=10) == 128 + number
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 6  # a second on a quiet machine
     status = [row["status"] for row in manifest(folder)]
     there = {path.stem for path in (folder / "made").glob("c*")}
     assert {row["case"] for row in manifest(folder) if row["status"] == "made"} == there
