@@ -145,8 +145,8 @@ def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarra
 def _level(values: np.ndarray, matter: np.ndarray, median: float, spacing_mm: np.ndarray) -> np.ndarray:
     """Local mean of tissue, not swayed by CSF or by what is much brighter than tissue."""
     sigma = _BIAS_MM / spacing_mm
-    weight = ndimage.gaussian_filter(matter, sigma)
-    total = ndimage.gaussian_filter(matter * np.minimum(values, 1.3 * median), sigma)
+    weight = ndimage.gaussian_filter(matter, sigma, truncate=2.5)
+    total = ndimage.gaussian_filter(matter * np.minimum(values, 1.3 * median), sigma, truncate=2.5)
     return np.clip(total / np.maximum(weight, 1e-3), 0.7 * median, 1.3 * median)
 
 
