@@ -171,7 +171,7 @@ def _factor(rng: np.random.Generator, lift: tuple[float, float], tissue: Tissue)
     return 1 + float(rng.uniform(*lift)) * tissue.spread / tissue.median
 
 
-@lru_cache(maxsize=1)  # asked for when spots are drawn and when caps are rendered, and by all variants of a scan
+@lru_cache(maxsize=1)  # asked for when spots are drawn, when caps are rendered, and by all variants
 def _from_ventricles_mm(tissue: Tissue) -> np.ndarray:
     """Distance to the nearest ventricle; far where there is none."""
     if not tissue.ventricle.any():

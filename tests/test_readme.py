@@ -21,6 +21,8 @@ SCRIPTS = {
 }
 # Options of other programs, and of benchmarks, that the README names.
 OTHERS = {
+    "--parts",
+    "--cases",
     "--healthy",
     "--tumour",
     "--setting",
