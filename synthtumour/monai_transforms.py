@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_numpy
 
-from synthtumour.presets import PRESETS, Preset
+from synthtumour.presets import Preset, preset_of
 from synthtumour.stage1 import synthesise, with_same_tumours
 from synthtumour.volume import InputError, Volume
 
@@ -47,7 +47,7 @@ class RandTumourd(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         self.brain_mask_key, self.label_key = brain_mask_key, label_key
-        self.preset = PRESETS[preset] if isinstance(preset, str) else preset
+        self.preset = preset_of(preset)
         self.task, self.contrasts = task, dict(contrasts or {})
 
     def randomize(self, data: Any = None) -> None:

@@ -85,6 +85,15 @@ PRESETS = {
 }
 
 
+def preset_of(preset: str | Preset) -> Preset:
+    """The preset itself, or the one of that name; ValueError if there is none."""
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise ValueError(f"preset {preset!r}: must be one of {sorted(PRESETS)} or a Preset")
+    return PRESETS[preset]
+
+
 Range = tuple[float, float]
 
 

@@ -17,7 +17,7 @@ from torchio.transforms.augmentation import RandomTransform
 from torchio.transforms.intensity_transform import IntensityTransform
 
 from synthtumour.intensity import TASKS
-from synthtumour.presets import PRESETS, Preset
+from synthtumour.presets import Preset, preset_of
 from synthtumour.stage1 import (
     Synthesis,
     region_of_stripped_scan,
@@ -91,8 +91,7 @@ class RandomTumour(RandomTransform, IntensityTransform):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if isinstance(preset, str) and preset not in PRESETS:
-            raise ValueError(f"preset {preset!r}: must be one of {sorted(PRESETS)} or a Preset")
+        preset_of(preset)
         if task not in TASKS:
             raise ValueError(f"task {task!r}: must be one of {TASKS}")
         self.preset = preset
@@ -106,7 +105,7 @@ class RandomTumour(RandomTransform, IntensityTransform):
         """Raises InputError if the subject cannot be used or nothing fits."""
         if not self.get_images_dict(subject):
             return subject
-        preset = PRESETS[self.preset] if isinstance(self.preset, str) else self.preset
+        preset = preset_of(self.preset)
         make = partial(synthesise, preset=preset, seed=self._get_random_seed(), task=self.task)
         record = _put_tumours(self, subject, make)
         # Calling it would make the same voxels once more; the history is all that is wanted of it.

@@ -266,6 +266,8 @@ def test_what_cannot_be_used_is_told() -> None:
     for wrong in ({"preset": "papre"}, {"task": "training"}):
         with pytest.raises(ValueError, match="must be one of"):
             RandomTumour(**wrong)
+    with pytest.raises(ValueError, match="must be one of"):
+        RandTumourd("flair", preset="papre")
 
 
 # ---------------------------------------------------------------- MONAI
