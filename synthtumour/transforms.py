@@ -91,7 +91,7 @@ class RandomTumour(RandomTransform, IntensityTransform):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        preset_of(preset)
+        preset_of(preset)  # a wrong name is told here, not at the first subject
         if task not in TASKS:
             raise ValueError(f"task {task!r}: must be one of {TASKS}")
         self.preset = preset
