@@ -258,7 +258,8 @@ def describe(
 
     The tumours are drawn for scan and variant, not for the side of the split.
     """
-    from synthtumour.fanout import Case, file_state
+    from synthtumour.fanout import Case
+    from synthtumour.journal import file_state
     from synthtumour.nnunet import VAL_SUFFIX, gets_no_tumour
 
     scan, prior = source.scan, source.location_prior
@@ -394,7 +395,7 @@ def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 
 def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namespace, labels: str) -> None:
     """Write the dataset's own files, unless the run was interrupted, and say what there is now."""
-    from synthtumour.fanout import MANIFEST_FILE
+    from synthtumour.journal import MANIFEST_FILE
     from synthtumour.nnunet import next_commands, write_dataset
 
     there = [row for row in report.rows if row["status"] == "made"]

@@ -449,7 +449,7 @@ def pass_through_gate(
 
 def is_run(folder: Path, about: Mapping[str, object]) -> bool:
     """Whether an earlier run in `folder` was about the same."""
-    from synthtumour.fanout import RUN_FILE
+    from synthtumour.journal import RUN_FILE
 
     try:
         earlier = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
@@ -473,7 +473,7 @@ def rejections(gate: Report) -> list[Rejection]:
 def write_rejected(rejected: list[Rejection], folder: Path) -> None:
     import pandas as pd
 
-    from synthtumour.fanout import write_bytes
+    from synthtumour.journal import write_bytes
 
     table = pd.DataFrame(sorted(rejected), columns=["role", "case", "rejected", "reason"])
     write_bytes(table.to_csv(index=False).encode("utf-8", "surrogateescape"), folder / REJECTED_FILE)
@@ -575,7 +575,7 @@ def write_mix_ids(report: Report, table: Path) -> None:
     """id, id1, id2 (mixed case, donor, recipient) of every case that is there, and its figures."""
     import pandas as pd
 
-    from synthtumour.fanout import write_bytes
+    from synthtumour.journal import write_bytes
 
     rows = []
     for row in sorted(report.rows, key=lambda row: int(str(row["case"]).rpartition("_")[2])):

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from synthtumour import __version__  # noqa: E402
 from synthtumour.arguments import print_safely, run, seed  # noqa: E402
-from synthtumour.fanout import write_bytes, write_json  # noqa: E402
+from synthtumour.journal import write_bytes, write_json  # noqa: E402
 from synthtumour.nnunet import safe_name  # noqa: E402
 from synthtumour.presets import PRESETS  # noqa: E402
 from synthtumour.stage1 import prepare_brain, skull_stripped  # noqa: E402

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthtumour.fanout import write_bytes, write_json
+from synthtumour.journal import write_bytes, write_json
 from synthtumour.volume import InputError
 
 VAL_SUFFIX = "val"

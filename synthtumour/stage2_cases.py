@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from synthtumour.fanout import Case, file_state
+from synthtumour.fanout import Case
+from synthtumour.journal import file_state
 from synthtumour.nnunet import VAL_SUFFIX, dataset_at, safe_name
 from synthtumour.presets import GateLimits, Mixing
 from synthtumour.preview import write_preview
