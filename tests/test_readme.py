@@ -14,7 +14,10 @@ import prompt_multi_tumor
 import resect_multi_tumor
 import stage2_mixed_with_pseudo_label
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, OPTIONS, STAGE2 = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/options.md", "docs/stage2.md")
+)
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 SCRIPTS = {
     script.__name__: script.build_parser()
     for script in (resect_multi_tumor, prompt_multi_tumor, stage2_mixed_with_pseudo_label)
@@ -41,18 +44,20 @@ def options(parser) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_option_is_explained_in_the_readme(name: str) -> None:
+def test_every_option_is_explained(name: str) -> None:
     missing = [
         names
         for names in options(SCRIPTS[name])
-        if not any(f"`{n}" in README for n in names if n.startswith("--"))
+        if not any(f"`{n}" in OPTIONS for n in names if n.startswith("--"))
     ]
     assert not missing
 
 
-def test_every_option_in_the_readme_exists() -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_option_that_is_named_exists(document: Path) -> None:
     known = {n for parser in SCRIPTS.values() for names in options(parser) for n in names} | OTHERS
-    assert set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README)) <= known | {"--help"}
+    text = document.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", text)) <= known | {"--help", "--version"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -82,7 +87,7 @@ def test_torchio_example_runs(document: str, tmp_path: Path) -> None:
 
 
 def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
-    blocks = README.split("```")[1::2]
+    blocks = STAGE2.split("```")[1::2]
     block = next(b for b in blocks if "prompt_multi_tumor.py --output" in b)
     for name in ("DemoData", "synthtumour", *(f"{script}.py" for script in SCRIPTS)):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -94,6 +99,6 @@ def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")):
+    for document in (*DOCUMENTS, *(ROOT / "benchmarks").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (document.parent / target).exists(), target
