@@ -33,6 +33,7 @@ examples:
 A run that was interrupted is carried on by the same command; a finished one is left as it is.
 """
 PROGRAM = "prompt_multi_tumor.py"
+DEMO_DATA = Path(__file__).resolve().parent / "DemoData"  # in the source, not beside an installed command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--input",
         "-i",
         type=Path,
-        default=Path(__file__).resolve().parent / "DemoData",
+        default=DEMO_DATA,
         metavar="FOLDER",
         help="subject folders, a BIDS dataset, or nnU-Net cases CASE_0000.nii.gz (default: DemoData)",
     )
@@ -148,6 +149,8 @@ def check(args: argparse.Namespace) -> None:
     """Raise InputError for option values that make no sense."""
     from synthtumour.volume import InputError
 
+    if args.input == DEMO_DATA and not DEMO_DATA.is_dir():
+        raise InputError("--input: give the folder of your scans; DemoData comes with the source alone")
     if args.variants < 1:
         raise InputError(f"--variants {args.variants}: needs 1 or more")
     if args.workers is not None and args.workers < 1:

@@ -6,7 +6,9 @@ Imports nothing heavy, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import os
 import signal
 import sys
 import warnings
@@ -211,6 +213,11 @@ def run(
 
     2: unusable input; 130: Ctrl-C; 143: terminated. Either way `main` can tidy up behind itself.
     """
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next: answers and ends here
+        with contextlib.suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
     args = parser.parse_args(argv)
     from synthtumour.volume import InputError
 
