@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synthtumour import __version__
 from synthtumour.arguments import add_generation_options, add_run_options, preset_from, print_safely, run
@@ -20,8 +17,8 @@ if TYPE_CHECKING:
     from synthtumour.fanout import Case, Group, Report
     from synthtumour.nnunet import Dataset
     from synthtumour.presets import Preset
+    from synthtumour.stage1_cases import Source
     from synthtumour.subjects import Found, Scan
-    from synthtumour.volume import Volume
 
 EXAMPLES = """\
 examples:
@@ -116,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def prompt(args: argparse.Namespace) -> int:
-    from synthtumour import fanout
+    from synthtumour import fanout, stage1_cases
     from synthtumour.nnunet import dataset_at
     from synthtumour.subjects import find_scans
     from synthtumour.volume import InputError
@@ -132,14 +129,14 @@ def prompt(args: argparse.Namespace) -> int:
     groups = plan(args, preset, found, dataset)
     report = fanout.run(
         groups,
-        load_scan,
-        make_case,
+        stage1_cases.load_scan,
+        stage1_cases.make_case,
         dataset.folder,
         settings=settings(args, preset),
         workers=args.workers,
         overwrite=args.overwrite,
         reserved=dataset.files,
-        preload=("synthtumour.stage1",),
+        preload=("synthtumour.stage1_cases",),
     )
     finish(report, found, dataset, args, preset.labels)
     return report.exit_code
@@ -193,21 +190,11 @@ def settings(args: argparse.Namespace, preset: Preset) -> dict[str, object]:
 # ---------------------------------------------------------------- which cases
 
 
-@dataclass(frozen=True)
-class Source:
-    """A scan as a worker needs it."""
-
-    shown: str  # the path in messages and in the manifest, relative to the input
-    scan: Scan
-    skull_strip: bool
-    location_prior: Path | None = None
-    channels: tuple[tuple[str, Path], ...] = ()  # contrast and file
-
-
 def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Dataset) -> list[Group]:
     """A group of cases for every scan, sides and tumour-free scans chosen over the whole input."""
     from synthtumour.fanout import Group
     from synthtumour.nnunet import safe_name, tumour_free, validation_subjects
+    from synthtumour.stage1_cases import Source
     from synthtumour.volume import InputError
 
     subjects = {scan.subject for scan in found.scans}
@@ -303,94 +290,6 @@ def describe(
     }
     images = [dataset.image(case, channel) for channel in range(1 + len(source.channels))]
     return Case(case, (dataset.label(case), *images), parameters, columns)
-
-
-# ---------------------------------------------------------------- one case, in a worker
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A scan in a worker's memory, for all of its cases."""
-
-    source: Source
-    scan: Volume
-    brain: Volume
-    prior: Volume | None
-    channels: tuple[tuple[str, Volume], ...]
-
-
-def load_scan(source: Source) -> Loaded:
-    """The scan, its brain mask and, if they are wanted, its location prior and other channels."""
-    from synthtumour.stage1 import prepare_brain, skull_stripped
-    from synthtumour.volume import read_volume
-
-    scan = read_volume(source.scan.image)
-    brain = prepare_brain(scan, source.scan.image, source.scan.mask)
-    prior = read_volume(source.location_prior) if source.location_prior else None
-    channels = [(contrast, read_volume(path)) for contrast, path in source.channels]
-    if source.skull_strip:
-        scan = skull_stripped(scan, brain)
-        channels = [(contrast, skull_stripped(channel, brain)) for contrast, channel in channels]
-    return Loaded(source, scan, brain, prior, tuple(channels))
-
-
-def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
-    """Write image and label of one case and return what the manifest says of it."""
-    from synthtumour.presets import Preset
-    from synthtumour.stage1 import in_other_contrast, synthesise, untouched
-    from synthtumour.volume import InputError, write_volumes
-
-    source, scan, brain = loaded.source, loaded.scan, loaded.brain
-    parameters: Mapping[str, Any] = case.parameters
-    label, *images = case.outputs
-    preset = Preset(**parameters["preset"])
-    drawn_for = {"seed": parameters["seed"], "case": parameters["drawn_for"]}
-    try:
-        if parameters["kind"] == "tumour-free":
-            made = untouched(scan, brain, preset, **drawn_for)
-        else:
-            engine = parameters["shape_engine"]
-            made = synthesise(
-                scan,
-                brain,
-                preset,
-                task=parameters["task"],
-                shape_engine=engine,
-                location_prior=loaded.prior,
-                **drawn_for,
-            )
-        others = [
-            in_other_contrast(scan, brain, made.record, channel, contrast)
-            for contrast, channel in loaded.channels
-        ]
-    except InputError as error:
-        raise InputError(f"{source.shown}: {error}") from error
-    write_volumes({label: made.label, **dict(zip(images, (made.image, *others), strict=True))})
-    record = {**made.record, "skull_strip": source.skull_strip}
-    drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
-    return {
-        **flattened(record["measured"]),
-        "tumours": len(drawn),
-        **flattened(record["rendering"]),
-        **flattened(drawn),
-        "record": json.dumps(record),
-    }
-
-
-def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """One level of columns: `shape.centre_ras_mm` of a tumour becomes `shape_centre_r_mm`, `..._a_mm`, ..."""
-    flat: dict[str, object] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat.update(flattened(value, f"{prefix}{key}_"))
-        elif isinstance(value, (list, tuple)):
-            world = len(value) == 3 and ("_ras_" in key or key == "angles_deg")
-            stem, unit = re.fullmatch(r"(.*?)((?:_mm|_deg|_ml)?)", key.replace("_ras_", "_")).groups()  # type: ignore[union-attr]
-            numbered = zip("ras" if world else range(1, len(value) + 1), value, strict=True)
-            flat.update(flattened({f"{stem}_{n}{unit}": item for n, item in numbered}, prefix))
-        elif value is not None:
-            flat[prefix + key] = value
-    return flat
 
 
 # ---------------------------------------------------------------- the end

@@ -17,6 +17,7 @@ from conftest import ROOT, MakeHead
 
 import prompt_multi_tumor
 import resect_multi_tumor
+from synthtumour import stage1_cases
 
 ORIENTATIONS = ["RAS", "LPS", "PIR", "LAS", "RSA"]
 
@@ -375,7 +376,7 @@ def test_columns_of_whatever_was_drawn() -> None:
         "core": None,
         "intensity": {"factor": 2.0, "speeds": (0.1, 0.2)},
     }
-    assert prompt_multi_tumor.flattened(drawn, "t_") == {
+    assert stage1_cases.flattened(drawn, "t_") == {
         **{"t_centre_r_mm": 1, "t_centre_a_mm": 2, "t_centre_s_mm": 3},
         **{"t_angles_r_deg": 4, "t_angles_a_deg": 5, "t_angles_s_deg": 6},
         **{"t_lobes_1_1_mm": 7, "t_lobes_1_2_mm": 8, "t_lobes_2_1_mm": 9, "t_lobes_2_2_mm": 10},

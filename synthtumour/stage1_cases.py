@@ -1,0 +1,108 @@
+"""Stage 1 over a folder, one scan in a worker: read it, make its cases, say what each manifest row shows.
+
+A module of its own, not a part of the script: workers on other machines import it by this name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthtumour.fanout import Case
+from synthtumour.presets import Preset
+from synthtumour.stage1 import in_other_contrast, prepare_brain, skull_stripped, synthesise, untouched
+from synthtumour.subjects import Scan
+from synthtumour.volume import InputError, Volume, read_volume, write_volumes
+
+
+@dataclass(frozen=True)
+class Source:
+    """A scan as a worker needs it."""
+
+    shown: str  # the path in messages and in the manifest, relative to the input
+    scan: Scan
+    skull_strip: bool
+    location_prior: Path | None = None
+    channels: tuple[tuple[str, Path], ...] = ()  # contrast and file
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scan in a worker's memory, for all of its cases."""
+
+    source: Source
+    scan: Volume
+    brain: Volume
+    prior: Volume | None
+    channels: tuple[tuple[str, Volume], ...]
+
+
+def load_scan(source: Source) -> Loaded:
+    """The scan, its brain mask and, if they are wanted, its location prior and other channels."""
+    scan = read_volume(source.scan.image)
+    brain = prepare_brain(scan, source.scan.image, source.scan.mask)
+    prior = read_volume(source.location_prior) if source.location_prior else None
+    channels = [(contrast, read_volume(path)) for contrast, path in source.channels]
+    if source.skull_strip:
+        scan = skull_stripped(scan, brain)
+        channels = [(contrast, skull_stripped(channel, brain)) for contrast, channel in channels]
+    return Loaded(source, scan, brain, prior, tuple(channels))
+
+
+def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
+    """Write image and label of one case and return what the manifest says of it."""
+    source, scan, brain = loaded.source, loaded.scan, loaded.brain
+    parameters: Mapping[str, Any] = case.parameters
+    label, *images = case.outputs
+    preset = Preset(**parameters["preset"])
+    drawn_for = {"seed": parameters["seed"], "case": parameters["drawn_for"]}
+    try:
+        if parameters["kind"] == "tumour-free":
+            made = untouched(scan, brain, preset, **drawn_for)
+        else:
+            engine = parameters["shape_engine"]
+            made = synthesise(
+                scan,
+                brain,
+                preset,
+                task=parameters["task"],
+                shape_engine=engine,
+                location_prior=loaded.prior,
+                **drawn_for,
+            )
+        others = [
+            in_other_contrast(scan, brain, made.record, channel, contrast)
+            for contrast, channel in loaded.channels
+        ]
+    except InputError as error:
+        raise InputError(f"{source.shown}: {error}") from error
+    write_volumes({label: made.label, **dict(zip(images, (made.image, *others), strict=True))})
+    record = {**made.record, "skull_strip": source.skull_strip}
+    drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
+    return {
+        **flattened(record["measured"]),
+        "tumours": len(drawn),
+        **flattened(record["rendering"]),
+        **flattened(drawn),
+        "record": json.dumps(record),
+    }
+
+
+def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """One level of columns: `shape.centre_ras_mm` of a tumour becomes `shape_centre_r_mm`, `..._a_mm`, ..."""
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(flattened(value, f"{prefix}{key}_"))
+        elif isinstance(value, (list, tuple)):
+            world = len(value) == 3 and ("_ras_" in key or key == "angles_deg")
+            stem, unit = re.fullmatch(r"(.*?)((?:_mm|_deg|_ml)?)", key.replace("_ras_", "_")).groups()  # type: ignore[union-attr]
+            numbered = zip("ras" if world else range(1, len(value) + 1), value, strict=True)
+            flat.update(flattened({f"{stem}_{n}{unit}": item for n, item in numbered}, prefix))
+        elif value is not None:
+            flat[prefix + key] = value
+    return flat
