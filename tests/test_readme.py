@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, MakeHead
 
 import prompt_multi_tumor
 import resect_multi_tumor
@@ -96,6 +96,17 @@ def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "nnUNet_raw/Dataset101_SynthTumour/imagesTrMix").iterdir())) == 12
     assert (tmp_path / "nnUNet_raw/Dataset102_Senior/splits_final.json").is_file()
+
+
+def test_commands_of_stage1_run(tmp_path: Path, make_head: MakeHead) -> None:
+    for n, name in enumerate(["OAS30001_MR_d0129", "OAS30135_MR_d2931"]):
+        make_head(f"SUBJECTS/{name}", seed=n, size_mm=(96.0, 112.0, 88.0), spacing=(3.0, 3.0, 3.0))
+    text = (ROOT / "docs/stage1.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```\n(python .*?)^```$", text, re.S | re.M):
+        block = block.replace("python ", f"{sys.executable} {ROOT}/")
+        subprocess.run(["bash", "-ec", block], cwd=tmp_path, check=True)
+    made = tmp_path / "nnUNet_raw/Dataset101_SynthTumour/imagesTr/OAS30135_MR_d2931_v00_0000.nii.gz"
+    assert made.read_bytes() == (tmp_path / "img.nii.gz").read_bytes()
 
 
 def test_links_lead_somewhere() -> None:
