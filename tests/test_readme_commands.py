@@ -21,12 +21,15 @@ import json, pathlib, subprocess, sys
 name, given = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
 more = {{
     "nnUNetv2_plan_and_preprocess": ["-c", "3d_fullres", "-np", "2", "-npfp", "2"],
-    "nnUNetv2_train": ["-tr", "nnUNetTrainerSmall", "-device", "cpu"],
-    "nnUNetv2_predict": ["-tr", "nnUNetTrainerSmall", "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"],
+    "nnUNetv2_train": [],
+    "nnUNetv2_predict": ["--disable_tta", "-npp", "1", "-nps", "1"],
 }}[name]
+if name != "nnUNetv2_plan_and_preprocess":
+    more += ["-tr", "nnUNetTrainerSmall", "-device", "cpu"]
 code = subprocess.run([str(pathlib.Path(sys.executable).parent / name), *given, *more]).returncode
 if name == "nnUNetv2_plan_and_preprocess" and code == 0:
-    (path,) = pathlib.Path({preprocessed!r}).glob(f"Dataset{{given[given.index('-d') + 1]}}_*/nnUNetPlans.json")
+    dataset = given[given.index("-d") + 1]
+    (path,) = pathlib.Path({preprocessed!r}).glob(f"Dataset{{dataset}}_*/nnUNetPlans.json")
     plans = json.loads(path.read_text())
     configuration = plans["configurations"]["3d_fullres"]
     configuration["patch_size"] = [32, 40, 32]  # holds a whole brain
