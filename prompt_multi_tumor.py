@@ -114,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def prompt(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage1_cases
+    from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at
     from synthtumour.subjects import find_scans
     from synthtumour.volume import InputError
@@ -127,18 +128,17 @@ def prompt(args: argparse.Namespace) -> int:
     dataset = dataset_at(args.output)
     found = find_scans(args.input, args.image_name, args.mask_name)
     groups = plan(args, preset, found, dataset)
-    report = fanout.run(
-        groups,
-        stage1_cases.load_scan,
-        stage1_cases.make_case,
-        dataset.folder,
-        settings=settings(args, preset),
-        workers=args.workers,
-        overwrite=args.overwrite,
-        reserved=dataset.files,
-        preload=("synthtumour.stage1_cases",),
-    )
-    finish(report, found, dataset, args, preset.labels)
+    about = settings(args, preset)
+    with Journal(dataset.folder, about, reserved=dataset.files, overwrite=args.overwrite) as journal:
+        report = fanout.run(
+            groups,
+            stage1_cases.load_scan,
+            stage1_cases.make_case,
+            journal,
+            workers=args.workers,
+            preload=("synthtumour.stage1_cases",),
+        )
+        finish(report, found, dataset, args, preset.labels)
     return report.exit_code
 
 

@@ -236,6 +236,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def stage2(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage2_cases
+    from synthtumour.journal import Journal
 
     check(args)
     mixing, limits = mixing_from(args), limits_from(args)
@@ -257,42 +258,40 @@ def stage2(args: argparse.Namespace) -> int:
         [replace(h, skull_strip=args.skull_strip) for h in heads] for heads in (donors, recipients)
     )
 
-    gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, args.workers)
-    if gate.interrupted:
-        print("interrupted while the scans were looked at; the same command carries on")
-        return gate.exit_code
-    rejected = [("donor", *entry) for entry in unlabelled] + rejections(gate)
-    refused = {(role, name) for role, name, _, _ in rejected}
-    donors = [head for head in donors if ("donor", head.name) not in refused]
-    recipients = [head for head in recipients if ("healthy", head.name) not in refused]
-    if not donors or not recipients:
-        write_rejected(rejected, folder)
-        refuse_all(rejected, "healthy" if donors else "donor", folder)
-
-    held_out = held_out_by(args, donors, recipients)
-    training, validation = pair(args, donors, recipients, held_out)
-    groups = plan(args, mixing, limits, donors, recipients, training, validation, folder)
     about = settings(args, mixing, limits)
-    report = fanout.run(
-        groups,
-        stage2_cases.load_for_mixing,
-        stage2_cases.make_mixed,
-        folder,
-        settings=about,
-        workers=args.workers,
-        overwrite=args.overwrite,
-        reserved=(table,),
-        preload=("synthtumour.stage2_cases",),
-    )
-    write_rejected(rejected, folder)
-    write_mix_ids(report, table)
-    say_what_there_is(args, report, donors, recipients, rejected, folder, table)
-    unusable = any(role == "healthy" or kind == "unusable file" for role, _, kind, _ in rejected)
-    exit_code = report.exit_code or int(unusable)
-    if report.interrupted or args.combine is None:
-        return exit_code
-    combined = combine(args, limits, donors, recipients, stage1_cases, held_out, report, groups, about)
-    return combined.exit_code or exit_code
+    with Journal(folder, about, reserved=(table,), overwrite=args.overwrite) as journal:
+        gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, args.workers)
+        if gate.interrupted:
+            print("interrupted while the scans were looked at; the same command carries on")
+            return gate.exit_code
+        rejected = [("donor", *entry) for entry in unlabelled] + rejections(gate)
+        refused = {(role, name) for role, name, _, _ in rejected}
+        donors = [head for head in donors if ("donor", head.name) not in refused]
+        recipients = [head for head in recipients if ("healthy", head.name) not in refused]
+        if not donors or not recipients:
+            write_rejected(rejected, folder)
+            refuse_all(rejected, "healthy" if donors else "donor", folder)
+
+        held_out = held_out_by(args, donors, recipients)
+        training, validation = pair(args, donors, recipients, held_out)
+        groups = plan(args, mixing, limits, donors, recipients, training, validation, folder)
+        report = fanout.run(
+            groups,
+            stage2_cases.load_for_mixing,
+            stage2_cases.make_mixed,
+            journal,
+            workers=args.workers,
+            preload=("synthtumour.stage2_cases",),
+        )
+        write_rejected(rejected, folder)
+        write_mix_ids(report, table)
+        say_what_there_is(args, report, donors, recipients, rejected, folder, table)
+        unusable = any(role == "healthy" or kind == "unusable file" for role, _, kind, _ in rejected)
+        exit_code = report.exit_code or int(unusable)
+        if report.interrupted or args.combine is None:
+            return exit_code
+        combined = combine(args, limits, donors, recipients, stage1_cases, held_out, report, groups, about)
+        return combined.exit_code or exit_code
 
 
 # ---------------------------------------------------------------- options
@@ -430,21 +429,22 @@ def pass_through_gate(
 ) -> Report:
     """Look at every head once; what an earlier run saw is not looked at again."""
     from synthtumour import fanout, stage2_cases
+    from synthtumour.journal import Journal
 
     heads = (*donors, *recipients)
     cases = [stage2_cases.gate_case(head, limits) for head in heads]
     groups = [fanout.Group((head, limits), (case,)) for head, case in zip(heads, cases, strict=True)]
     about = {"program": f"{PROGRAM}, gate", "version": __version__, "cases": [case.name for case in cases]}
-    return fanout.run(
-        groups,
-        stage2_cases.load_for_gate,
-        stage2_cases.look_at,
-        folder,
-        settings=about,
-        workers=workers,
-        overwrite=not is_run(folder, about),  # it holds notes only, no images
-        preload=("synthtumour.stage2_cases",),
-    )
+    overwrite = not is_run(folder, about)  # it holds notes only, no images
+    with Journal(folder, about, overwrite=overwrite) as journal:
+        return fanout.run(
+            groups,
+            stage2_cases.load_for_gate,
+            stage2_cases.look_at,
+            journal,
+            workers=workers,
+            preload=("synthtumour.stage2_cases",),
+        )
 
 
 def is_run(folder: Path, about: Mapping[str, object]) -> bool:
@@ -650,6 +650,7 @@ def combine(
     Of Stage 1 come the cases that may: never a validation task's for training, nor a held-out subject's.
     """
     from synthtumour import fanout, stage2_cases
+    from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at, next_commands, safe_name, tumour_free, write_dataset
     from synthtumour.volume import InputError
 
@@ -687,44 +688,43 @@ def combine(
     names = Counter(case.name for group in new_groups for case in group.cases)
     if both := [name for name, count in sorted(names.items()) if count > 1]:
         raise InputError(f"{both[0]}: two cases of this name for {dataset.folder}; rename one of the scans")
-    report = fanout.run(
-        new_groups,
-        stage2_cases.load_member,
-        stage2_cases.make_member,
-        dataset.folder,
-        settings={**about, "program": COMBINING, **more},
-        workers=args.workers,
-        overwrite=args.overwrite,
-        reserved=dataset.files,
-        preload=("synthtumour.stage2_cases",),
-    )
-    there = [row for row in report.rows if row["status"] == "made"]
-    training = [str(row["case"]) for row in there if row["split"] == "train"]
-    validation = [str(row["case"]) for row in there if row["split"] == "val"]
-    print_safely("")
-    print_safely(
-        f"senior's dataset: {dataset.folder}, {len(training)} cases for training, "
-        f"{len(validation)} for validation "
-        f"({report.made} made, {report.kept} kept from before, {len(report.failed)} failed)"
-    )
-    if stage1_cases:
-        print_safely(
-            f"  of Stage 1: {len(coming)} of {len(stage1_cases)} cases; the others are on the other side"
+    about = {**about, "program": COMBINING, **more}
+    with Journal(dataset.folder, about, reserved=dataset.files, overwrite=args.overwrite) as journal:
+        report = fanout.run(
+            new_groups,
+            stage2_cases.load_member,
+            stage2_cases.make_member,
+            journal,
+            workers=args.workers,
+            preload=("synthtumour.stage2_cases",),
         )
-    for name, reason in report.failed:
-        print_safely(f"  FAILED {name}: {reason}")
-    for note in report.notes:
-        print_safely(f"  note {note}")
-    if report.interrupted:
-        print_safely("interrupted; the same command carries on")
+        there = [row for row in report.rows if row["status"] == "made"]
+        training = [str(row["case"]) for row in there if row["split"] == "train"]
+        validation = [str(row["case"]) for row in there if row["split"] == "val"]
+        print_safely("")
+        print_safely(
+            f"senior's dataset: {dataset.folder}, {len(training)} cases for training, "
+            f"{len(validation)} for validation "
+            f"({report.made} made, {report.kept} kept from before, {len(report.failed)} failed)"
+        )
+        if stage1_cases:
+            print_safely(
+                f"  of Stage 1: {len(coming)} of {len(stage1_cases)} cases; the others are on the other side"
+            )
+        for name, reason in report.failed:
+            print_safely(f"  FAILED {name}: {reason}")
+        for note in report.notes:
+            print_safely(f"  note {note}")
+        if report.interrupted:
+            print_safely("interrupted; the same command carries on")
+            return report
+        channels = ["FLAIR", *(f"channel {n}" for n in range(1, args.modality_num))]
+        text = f"Stage 2 of SynthTumour {__version__}, seed {args.seed}"
+        write_dataset(dataset, training, validation, text, channels)
+        print_safely("next:")
+        for command in next_commands(dataset, bool(training and validation)):
+            print_safely(f"  {command}")
         return report
-    channels = ["FLAIR", *(f"channel {n}" for n in range(1, args.modality_num))]
-    text = f"Stage 2 of SynthTumour {__version__}, seed {args.seed}"
-    write_dataset(dataset, training, validation, text, channels)
-    print_safely("next:")
-    for command in next_commands(dataset, bool(training and validation)):
-        print_safely(f"  {command}")
-    return report
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -27,7 +27,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from synthtumour.journal import MANIFEST_FILE, Journal, admit, output_state, remove_partial, write_manifest
+from synthtumour.journal import MANIFEST_FILE, Journal, output_state, remove_partial, write_manifest
 from synthtumour.volume import InputError
 
 # Started anew, a worker costs 0.3 s of imports; the fork server pays it once for all of them and, unlike a
@@ -78,45 +78,39 @@ def run(
     groups: Sequence[Group],
     load: Callable[..., object],
     make: Callable[..., Mapping[str, object]],
-    folder: Path,
+    journal: Journal,
     *,
-    settings: Mapping[str, object],
     workers: int | None = None,
     executor: Executor | None = None,
-    overwrite: bool = False,
-    reserved: Iterable[Path] = (),
     preload: Sequence[str] = (),
 ) -> Report:
     """Make every case that is not done: `make(load(group.source), case)` on a pool of processes.
 
     `make` writes the case's outputs (whole or not at all: volume.write_volumes) and returns what the manifest
     shall say of it, JSON-able. `load` and `make` are module-level functions, `preload` names their modules.
-    `settings` goes into run.json and has to equal that of an earlier run in `folder`. `reserved` are files
-    that the caller writes afterwards: they must not be there already unless an earlier run is in `folder`.
     An `executor` of one's own (a Dask client's, say) takes the place of the pool; `workers` is then the
     number of tasks it can run at once.
 
     Raises InputError, before anything is made, for a folder that holds something else, or another run's
-    cases unless `overwrite`; `overwrite` makes all cases again and removes those no longer asked for.
+    cases unless the journal's `overwrite`, which makes all cases again and removes those no longer asked for.
     """
     workers = workers or usable_cores()
     plan = {case.name: case for group in groups for case in group.cases}
     if len(plan) != sum(len(group.cases) for group in groups):
         raise ValueError("two cases have the same name")
-    with Journal(folder) as journal:
-        notes = admit(journal, plan, settings, list(reserved), overwrite)
-        kept = set() if overwrite else {name for name, case in plan.items() if journal.is_done(case)}
-        journal.write_settings(settings)
-        for output_folder in {output.parent for case in plan.values() for output in case.outputs}:
-            output_folder.mkdir(parents=True, exist_ok=True)
-        todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
-        tasks = _tasks([group for group in todo if group.cases], workers)
-        interrupted, anything_new = 0, bool(tasks)
-        if anything_new:
-            interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
-        rows = [journal.row(case) for case in plan.values()]
-        if anything_new or not (folder / MANIFEST_FILE).exists():
-            write_manifest(rows, folder / MANIFEST_FILE)
+    notes = journal.admit(plan)
+    kept = set() if journal.overwrite else {name for name, case in plan.items() if journal.is_done(case)}
+    for output_folder in {output.parent for case in plan.values() for output in case.outputs}:
+        output_folder.mkdir(parents=True, exist_ok=True)
+    todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
+    tasks = _tasks([group for group in todo if group.cases], workers)
+    interrupted, anything_new = 0, bool(tasks)
+    if anything_new:
+        interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
+    rows = [journal.row(case) for case in plan.values()]
+    manifest = journal.folder / MANIFEST_FILE
+    if anything_new or not manifest.exists():
+        write_manifest(rows, manifest)
     failed = [(str(row["case"]), str(row["reason"])) for row in rows if row["status"] == "failed"]
     made = sum(row["status"] == "made" for row in rows) - len(kept)
     return Report(rows, made, len(kept), failed, interrupted, tuple(notes))

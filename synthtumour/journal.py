@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synthtumour.lock import hold
 from synthtumour.volume import InputError, staged_outputs, staging_files
 
 if TYPE_CHECKING:
@@ -32,40 +33,59 @@ PACKAGES = ("numpy", "scipy", "SimpleITK", "pandas", "tqdm")
 
 
 class Journal:
-    """The run's folder, locked: what the journal says was made in it, and the files that say so."""
+    """The run's folder, held against other runs: what was made in it, and whether it is there still.
 
-    def __init__(self, folder: Path) -> None:
+    `settings` go into run.json; they have to equal those of an earlier run in `folder` unless `overwrite`.
+    `reserved` are files that the caller writes when the cases are made: they must not be there already unless
+    an earlier run is in `folder`. What the caller does under the `with` is safe from other runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, object],
+        *,
+        reserved: Iterable[Path] = (),
+        overwrite: bool = False,
+    ) -> None:
         self.folder = folder
         self.path = folder / JOURNAL_FILE
-        self.settings: dict[str, Any] | None = None
+        self.settings = settings
+        self.reserved = tuple(reserved)
+        self.overwrite = overwrite
         self.entries: dict[str, dict[str, Any]] = {}
+        self._earlier: dict[str, Any] | None = None  # the settings of the run that was here
 
     def __enter__(self) -> Journal:
-        try:
+        """Raises InputError if another run is in the folder, or what it holds is not this run's."""
+        with contextlib.ExitStack() as stack:
             missing = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._created = missing
-            self._file = self.path.open("a+", encoding="utf-8")
-        except OSError as error:
-            reason = f"cannot be written ({error.strerror}); choose another output folder"
-            raise InputError(f"{self.folder}: {reason}") from error
-        try:
-            _lock(self._file.fileno(), self.folder)
+            stack.callback(self._remove_empty, missing)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(hold(self.folder))
+                self._file = stack.enter_context(self.path.open("a+", encoding="utf-8"))
+            except OSError as error:
+                reason = f"cannot be written ({error.strerror}); choose another output folder"
+                raise InputError(f"{self.folder}: {reason}") from error
+            stack.callback(self._remove_if_unused)
             self._read()
-        except BaseException:
-            self._file.close()
-            raise
+            self._check_settings()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if (
-            self.settings is None and self.path.stat().st_size == 0
-        ):  # refused: nothing of ours stays in a folder that is not ours
+        self._stack.close()
+
+    def _remove_if_unused(self) -> None:
+        if self._earlier is None and self.path.stat().st_size == 0:
             self.path.unlink()
-            for created in self._created:
-                with contextlib.suppress(OSError):
-                    created.rmdir()
+
+    @staticmethod
+    def _remove_empty(folders: Iterable[Path]) -> None:
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def _read(self) -> None:
         self._file.seek(0)
@@ -85,14 +105,69 @@ class Journal:
         run_file = self.folder / RUN_FILE
         if run_file.exists():
             try:
-                self.settings = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
+                self._earlier = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
             except ValueError as error:
                 raise InputError(f"{run_file}: not written by this program; choose another folder") from error
 
-    def write_settings(self, settings: Mapping[str, object]) -> None:
+    def _check_settings(self) -> None:
+        if self._earlier is None:
+            if not self.entries:
+                for path in (self.folder / MANIFEST_FILE, *self.reserved):
+                    if path.exists():
+                        raise InputError(
+                            f"{path}: exists and is not of this program; choose another output folder"
+                        )
+            return
+        if self._earlier.get("program") != self.settings.get("program"):
+            raise InputError(
+                f"{self.folder}: holds a run of {self._earlier.get('program')}, which --overwrite does not "
+                "replace either; choose another folder"
+            )
+        asked = _flat(_as_json(self.settings))
+        there = _flat({k: v for k, v in self._earlier.items() if k != "packages"})
+        differences = [
+            f"{key.replace('options.', '--')} was {there.get(key, 'unset')}, now {asked.get(key, 'unset')}"
+            for key in sorted({*asked, *there})
+            if asked.get(key) != there.get(key)
+        ]
+        if differences and not self.overwrite:
+            raise InputError(
+                f"{self.folder}: made with other options ({'; '.join(differences)}); use those, another "
+                "output folder, or --overwrite"
+            )
+
+    def admit(self, plan: Mapping[str, Case]) -> list[str]:
+        """Make the folder this run's, with what it no longer asks for cleared away; notes of what stays.
+
+        Raises InputError, before anything is changed, for files and cases that are not of this run.
+        """
+        owned = {output for entry in self.entries.values() for output in entry["outputs"]}
+        for case in plan.values():
+            for output in case.outputs:
+                if output.exists() and self._relative(output) not in owned:
+                    raise InputError(
+                        f"{output}: exists and was not made by this run; move it, or choose another output "
+                        "folder"
+                    )
+        surplus = [name for name in self.entries if name not in plan]
+        if surplus and not self.overwrite:
+            raise InputError(
+                f"{self.folder}: holds {len(surplus)} case(s) of an earlier run that the input no longer "
+                f"asks for ({', '.join(surplus[:3])}{', ...' if len(surplus) > 3 else ''}); use another "
+                "output folder, or --overwrite to remove them"
+            )
+        changed = [relative for name in surplus for relative in self.remove(name)]
+        for entry in list(self.entries.values()):  # what a killed run has left half written
+            if entry["status"] == "started":
+                for relative in entry["outputs"]:
+                    remove_partial(self.folder / relative)
         packages = {name: metadata.version(name) for name in PACKAGES}
-        self.settings = {**_as_json(settings), "packages": {"python": sys.version.split()[0], **packages}}
-        write_json(self.settings, self.folder / RUN_FILE)
+        self._earlier = {
+            **_as_json(self.settings),
+            "packages": {"python": sys.version.split()[0], **packages},
+        }
+        write_json(self._earlier, self.folder / RUN_FILE)
+        return [f"{relative}: changed since an earlier run made it, left as it is" for relative in changed]
 
     def start(self, cases: Iterable[Case]) -> None:
         """Say, before a worker is told, that the files of `cases` are this run's."""
@@ -144,72 +219,6 @@ class Journal:
     def _append(self, line: object) -> None:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-
-
-def admit(
-    journal: Journal,
-    plan: Mapping[str, Case],
-    settings: Mapping[str, object],
-    reserved: list[Path],
-    overwrite: bool,
-) -> list[str]:
-    """Refuse a folder that is not this run's (InputError), or clear what it no longer asks for; notes."""
-    folder = journal.folder
-    if journal.settings is None and not journal.entries:
-        for path in (folder / MANIFEST_FILE, *reserved):
-            if path.exists():
-                raise InputError(f"{path}: exists and is not of this program; choose another output folder")
-    if journal.settings is not None and journal.settings.get("program") != settings.get("program"):
-        raise InputError(
-            f"{folder}: holds a run of {journal.settings.get('program')}, which --overwrite does not replace "
-            "either; choose another folder"
-        )
-    owned = {output for entry in journal.entries.values() for output in entry["outputs"]}
-    for case in plan.values():
-        for output in case.outputs:
-            if output.exists() and journal._relative(output) not in owned:
-                raise InputError(
-                    f"{output}: exists and was not made by this run; move it, or choose another output folder"
-                )
-    if journal.settings is not None and not overwrite:
-        asked = _flat(_as_json(settings))
-        there = _flat({k: v for k, v in journal.settings.items() if k != "packages"})
-        differences = [
-            f"{key.replace('options.', '--')} was {there.get(key, 'unset')}, now {asked.get(key, 'unset')}"
-            for key in sorted({*asked, *there})
-            if asked.get(key) != there.get(key)
-        ]
-        if differences:
-            raise InputError(
-                f"{folder}: made with other options ({'; '.join(differences)}); use those, another output "
-                "folder, or --overwrite"
-            )
-    surplus = [name for name in journal.entries if name not in plan]
-    if surplus and not overwrite:
-        raise InputError(
-            f"{folder}: holds {len(surplus)} case(s) of an earlier run that the input no longer asks for "
-            f"({', '.join(surplus[:3])}{', ...' if len(surplus) > 3 else ''}); use another output folder, or "
-            "--overwrite to remove them"
-        )
-    changed = [relative for name in surplus for relative in journal.remove(name)]
-    for entry in list(journal.entries.values()):  # what a killed run has left half written
-        if entry["status"] == "started":
-            for relative in entry["outputs"]:
-                remove_partial(folder / relative)
-    return [f"{relative}: changed since an earlier run made it, left as it is" for relative in changed]
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not a Unix: two runs in one folder are then up to the user
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"{folder}: another run is writing here; wait for it to end") from error
-    except OSError:  # a file system without locks
-        return
 
 
 def _as_json(content: Mapping[str, object]) -> dict[str, object]:

@@ -11,14 +11,15 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from synthtumour import fanout
-from synthtumour.fanout import Case, Group
+from synthtumour.fanout import Case, Group, Report
+from synthtumour.journal import Journal
 from synthtumour.volume import InputError
 
 
@@ -56,8 +57,17 @@ def groups_in(
     ]
 
 
-def run(folder: Path, groups: list[Group], settings: dict[str, object] | None = None, **how: object):
-    return fanout.run(groups, load, make, folder, settings=settings or {"options": {"seed": 0}}, **how)  # type: ignore[arg-type]
+def run(
+    folder: Path,
+    groups: list[Group],
+    settings: dict[str, object] | None = None,
+    reserved: Sequence[Path] = (),
+    overwrite: bool = False,
+    **how: object,
+) -> Report:
+    settings = settings or {"options": {"seed": 0}}
+    with Journal(folder, settings, reserved=reserved, overwrite=overwrite) as journal:
+        return fanout.run(groups, load, make, journal, **how)  # type: ignore[arg-type]
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
