@@ -139,27 +139,37 @@ def paint(
     centre_ras_mm: tuple[float, float, float],
     volume_mm3: float,
     border_mm: np.ndarray,
+    edge_mm: float,
     box: Box,
     tissue: Tissue,
 ) -> Painted:
-    """Intensities of a tumour from the distance to its border (negative inside) on the coarse `box`."""
+    """Intensities of a tumour from the distance to its border (negative inside) on the coarse `box`.
+
+    It can be seen up to `edge_mm` outside its border: further away there is no texture.
+    """
     points = tissue.points_ras(box)
-    offsets = points - centre_ras_mm
-    inside = border_mm < 0
+    inside, seen = border_mm < 0, border_mm < edge_mm + tissue.spacing_mm.max()
+
+    def texture(
+        origin: tuple[float, float, float], length_mm: float, offset: int, octaves: int
+    ) -> np.ndarray:
+        values = np.zeros(border_mm.shape, np.float32)
+        values[seen] = noise_at(points[seen] - origin, length_mm, offset, octaves)
+        return values
+
     depth = np.clip(border_mm / min(np.percentile(border_mm[inside], 10), -1e-3), 0, 1)
-    fine = noise_at(offsets, appearance.texture_mm, appearance.noise_offset, 2)
-    coarse = noise_at(offsets, 4 * appearance.texture_mm, appearance.noise_offset + 1, 1)
+    fine = texture(centre_ras_mm, appearance.texture_mm, appearance.noise_offset, 2)
+    coarse = texture(centre_ras_mm, 4 * appearance.texture_mm, appearance.noise_offset + 1, 1)
     level = 1 + (appearance.factor - 1) * (1 - appearance.falloff * (1 - depth))
     level = level * (1 + appearance.texture * (2 * fine + coarse))
     core_mm = np.full(border_mm.shape, np.inf, np.float32)
     if core is not None:
-        away = points - core.centre_ras_mm
-        bumps = noise_at(away, max(6.0, volume_mm3 ** (1 / 3) / 3), core.noise_offset, 2)
-        distance = np.linalg.norm(away, axis=-1) * np.exp(core.roughness * bumps)
+        bumps = texture(core.centre_ras_mm, max(6.0, volume_mm3 ** (1 / 3) / 3), core.noise_offset, 2)
+        distance = np.linalg.norm(points - core.centre_ras_mm, axis=-1) * np.exp(core.roughness * bumps)
         core_mm = (distance - np.quantile(distance[inside], core.fraction)).astype(np.float32)
         if core.rim_mm:
             level += (core.rim_level - level) * ramp(core_mm - core.rim_mm, _RIM_EDGE_MM)
-        grain = noise_at(offsets, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
+        grain = texture(centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
         level += (core.level * (1 + 2 * core.texture * grain) - level) * ramp(core_mm, core.edge_mm)
     return Painted(level * tissue.level[box], core_mm, core.rim_mm if core else 0.0)
 

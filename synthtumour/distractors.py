@@ -14,9 +14,11 @@ import numpy as np
 from scipy import ndimage
 
 from synthtumour.appearance import ramp
+from synthtumour.blending import grown
 from synthtumour.growth import NOISE_OFFSETS, noise_at
 from synthtumour.presets import GLIOMA
-from synthtumour.tissue import Tissue, drawn_voxel
+from synthtumour.shape import bounding_box
+from synthtumour.tissue import Tissue, drawn_voxel, interpolated, running_total
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,11 @@ def draw_distractors(rng: np.random.Generator, tissue: Tissue) -> Distractors:
         factor = _factor(rng, GLIOMA.caps_lift, tissue)
         changes["caps"] = Caps(width, factor, noise_mm, int(rng.integers(NOISE_OFFSETS)))
     if rng.random() < GLIOMA.cortex_probability and (weights := tissue.cortex * tissue.matter).any():
-        x, y, z = (float(c) for c in tissue.grid.to_ras(drawn_voxel(rng, weights)))
+        x, y, z = (float(c) for c in tissue.grid.to_ras(drawn_voxel(rng, running_total(weights))))
         radius, factor = rng.uniform(*GLIOMA.cortex_radius_mm), rng.uniform(*GLIOMA.cortex_factor)
         changes["cortex"] = BrightCortex((x, y, z), float(radius), float(factor))
     if rng.random() < GLIOMA.slice_probability:
-        superior = float(tissue.grid.to_ras(drawn_voxel(rng, tissue.brain))[2])
+        superior = float(tissue.grid.to_ras(drawn_voxel(rng, running_total(tissue.brain)))[2])
         width, factor = rng.uniform(*GLIOMA.slice_width_mm), rng.uniform(*GLIOMA.slice_factor)
         changes["uneven_slice"] = UnevenSlice(superior, float(width), float(factor))
     return replace(Distractors(), **changes)  # type: ignore[arg-type]
@@ -107,7 +109,6 @@ def disturb(
 ) -> tuple[np.ndarray, Tissue]:
     """`scan` (float32) with the distractors inside `brain`, and the tissue maps that go with it."""
     d, whole = distractors, tissue.whole()
-    points = tissue.points_ras(whole)
     bias = np.ones(tissue.grid.shape, np.float32)
     if d.bias:
         bias *= np.exp(d.bias * _smooth_noise(tissue, d.bias_mm, d.bias_offset))
@@ -119,13 +120,15 @@ def disturb(
     if d.caps:
         far = _from_ventricles_mm(tissue) / d.caps.width_mm
         near = (far < 3) & tissue.brain
-        patchy = np.clip(0.6 + noise_at(points[near], d.caps.noise_mm, d.caps.noise_offset, 2), 0, 1)
+        points = tissue.grid.to_ras(np.argwhere(near))
+        patchy = np.clip(0.6 + noise_at(points, d.caps.noise_mm, d.caps.noise_offset, 2), 0, 1)
         field[near] *= 1 + (d.caps.factor - 1) * patchy * np.exp(-0.5 * far[near] ** 2) * tissue.matter[near]
     if d.cortex:
-        near = np.exp(-0.5 * ((points - d.cortex.centre_ras_mm) ** 2).sum(axis=-1) / d.cortex.radius_mm**2)
+        near = _gaussian(tissue, d.cortex.centre_ras_mm, d.cortex.radius_mm)
         field *= 1 + (d.cortex.factor - 1) * tissue.cortex * tissue.matter * near
     if d.uneven_slice:
-        away = (points[..., 2] - d.uneven_slice.superior_mm) / d.uneven_slice.width_mm
+        superior = tissue.points_ras(whole)[..., 2]
+        away = (superior - d.uneven_slice.superior_mm) / d.uneven_slice.width_mm
         field *= 1 + (d.uneven_slice.factor - 1) * np.exp(-0.5 * away**2)
     fine = tissue.fine_box(whole, scan.shape)
     out = scan.astype(np.float32)
@@ -133,7 +136,7 @@ def disturb(
     part *= np.where(part < 0, np.float32(d.dark_contrast), np.float32(d.bright_contrast))
     part += np.float32(tissue.median)
     part *= tissue.refined(field, whole, fine)
-    out[fine] = np.where(brain[fine], np.maximum(part, 0), out[fine])
+    np.copyto(out[fine], np.maximum(part, 0), where=brain[fine])
     return out, replace(tissue, level=tissue.level * bias)
 
 
@@ -142,10 +145,11 @@ def _draw_spots(rng: np.random.Generator, tissue: Tissue) -> tuple[Spot, ...]:
     weights = (tissue.matter > 0.9) * (tissue.depth_mm > 8) * (1 - tissue.cortex) * (np.exp(-far / 6) + 0.02)
     if not weights.any():
         return ()
-    middle = float(tissue.grid.to_ras(np.argwhere(tissue.brain).mean(axis=0))[0])
+    total = running_total(weights)
+    middle = float(tissue.grid.to_ras(np.array(ndimage.center_of_mass(tissue.brain)))[0])
     spots = []
     for _ in range(int(rng.integers(GLIOMA.spots[0], GLIOMA.spots[1] + 1))):
-        x, y, z = (float(c) for c in tissue.grid.to_ras(drawn_voxel(rng, weights)))
+        x, y, z = (float(c) for c in tissue.grid.to_ras(drawn_voxel(rng, total)))
         low, high = GLIOMA.spot_radius_mm
         radius = math.exp(float(rng.uniform(math.log(low), math.log(high))))
         factor = _factor(rng, GLIOMA.spot_lift, tissue)
@@ -163,7 +167,19 @@ def _smooth_noise(tissue: Tissue, length_mm: float, offset: int) -> np.ndarray:
     axes = [np.linspace(0, n - 1, max(n // 4, 2)) for n in tissue.grid.shape]
     sparse = tissue.grid.to_ras(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
     values = noise_at(sparse, length_mm, offset, 1)
-    return ndimage.zoom(values, np.array(tissue.grid.shape) / values.shape, order=1)
+    return interpolated(
+        values, [np.linspace(0, len(a) - 1, n) for a, n in zip(axes, tissue.grid.shape, strict=True)]
+    )
+
+
+def _gaussian(tissue: Tissue, centre_ras_mm: tuple[float, float, float], sigma_mm: float) -> np.ndarray:
+    """1 at the centre, on the coarse grid."""
+    centre = tissue.grid.to_index(np.array(centre_ras_mm))
+    i, j, k = (
+        np.exp(-0.5 * ((np.arange(n) - c) * s / sigma_mm) ** 2).astype(np.float32)
+        for n, c, s in zip(tissue.grid.shape, centre, tissue.spacing_mm, strict=True)
+    )
+    return i[:, None, None] * (j[:, None] * k)
 
 
 def _factor(rng: np.random.Generator, lift: tuple[float, float], tissue: Tissue) -> float:
@@ -173,10 +189,12 @@ def _factor(rng: np.random.Generator, lift: tuple[float, float], tissue: Tissue)
 
 @lru_cache(maxsize=1)  # asked for when spots are drawn, when caps are rendered, and by all variants
 def _from_ventricles_mm(tissue: Tissue) -> np.ndarray:
-    """Distance to the nearest ventricle; far where there is none."""
-    if not tissue.ventricle.any():
-        return np.full(tissue.grid.shape, 999.0)
-    return ndimage.distance_transform_edt(~tissue.ventricle, sampling=tissue.spacing_mm)
+    """Distance (float32) to the nearest ventricle up to 24 mm; far beyond that and where there is none."""
+    far = np.full(tissue.grid.shape, 999, np.float32)
+    if tissue.ventricle.any():
+        box = grown(bounding_box(tissue.ventricle), 24.0, tissue.grid)
+        far[box] = ndimage.distance_transform_edt(~tissue.ventricle[box], sampling=tissue.spacing_mm)
+    return far
 
 
 def _add_spot(field: np.ndarray, spot: Spot, tissue: Tissue) -> None:

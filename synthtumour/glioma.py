@@ -158,16 +158,16 @@ def _render_tumours(
     """Grown through `tissue`, painted with the intensities of `shown`."""
     rendering = scene.rendering
     image = scan.astype(np.float32)
-    label = np.zeros(scan.shape, np.uint8)
+    label = np.zeros_like(brain, np.uint8)
     for tumour in scene.tumours:
-        hit = _border(tumour.shape, tissue, rendering.shape_engine)
+        hit = _border(tumour.shape, tissue, rendering, tumour.intensity)
         if hit is None:
             raise InputError("the record's tumour lies outside this brain; use the scan it was made from")
         box, border_mm = hit
         if tumour.push_mm > 0 and rendering.task == "train":
             field = displacement(border_mm, box, tissue, tumour.push_mm)
             image = pushed(image, brain, field, box, tissue)
-        box, border_mm = _cropped(box, border_mm, 2 * tumour.intensity.edge_mm + 6)
+        box, border_mm = _cropped(box, border_mm, _edge_mm(tumour.intensity, rendering))
         _render_one(tumour, rendering, image, label, brain, shown, box, border_mm)
     return image, label
 
@@ -209,7 +209,7 @@ def _draw_one(
         preset = _for_nodules(preset)
     appearance = draw_appearance(rng, preset, tissue)
     push_mm = float(rng.uniform(*preset.mass_effect_mm))
-    room_mm3 = 0.5 * tissue.brain.sum() * tissue.grid.voxel_ml * 1000
+    room_mm3 = 0.5 * np.count_nonzero(tissue.brain) * tissue.grid.voxel_ml * 1000
     for _ in range(_MAX_DRAWS):
         shape: Growth | TumourShape
         if preset.shape == "infiltrative":
@@ -221,7 +221,7 @@ def _draw_one(
             shape = draw_shape(rng, preset, chances > 0, tissue.grid, centre_ras_mm)
         if shape.volume_mm3 > room_mm3:
             continue
-        hit = _border(shape, tissue, rendering.shape_engine)
+        hit = _border(shape, tissue, rendering, appearance)
         if hit is None or not (hit[1] < 0).any():
             continue
         box, border_mm = hit
@@ -244,10 +244,18 @@ def _for_nodules(preset: Preset) -> Preset:
     return replace(preset, max_volume_mm3=largest, intensity_range=(low, high))
 
 
-def _border(shape: Growth | TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:
+def _border(
+    shape: Growth | TumourShape, tissue: Tissue, rendering: GliomaRendering, appearance: Appearance
+) -> tuple[Box, np.ndarray] | None:
     if isinstance(shape, Growth):
-        return grow(shape, tissue)
-    return grow_shape(shape, tissue, engine)
+        # a little further: what can be seen is interpolated from it
+        return grow(shape, tissue, max(_edge_mm(appearance, rendering), _APART_MM) + 3)
+    return grow_shape(shape, tissue, rendering.shape_engine)
+
+
+def _edge_mm(appearance: Appearance, rendering: GliomaRendering) -> float:
+    """How far on either side of its border a tumour fades."""
+    return math.hypot(appearance.edge_mm, rendering.buffer_sigma_mm)
 
 
 def _render_one(
@@ -264,11 +272,11 @@ def _render_one(
     appearance, shape = tumour.intensity, tumour.shape
     fine = tissue.fine_box(box, image.shape)
     inside_brain = brain[fine]
-    edge_mm = math.hypot(appearance.edge_mm, rendering.buffer_sigma_mm)
+    edge_mm = _edge_mm(appearance, rendering)
     weight = ramp(tissue.refined(border_mm, box, fine), edge_mm) * inside_brain
     inside = weight > rendering.label_threshold
     painted: Painted = paint(
-        appearance, tumour.core, shape.centre_ras_mm, shape.volume_mm3, border_mm, box, tissue
+        appearance, tumour.core, shape.centre_ras_mm, shape.volume_mm3, border_mm, edge_mm, box, tissue
     )
     core_mm = None
     if tumour.core is not None:

@@ -18,10 +18,11 @@ import SimpleITK as sitk
 from synthtumour.presets import GLIOMA, Preset
 from synthtumour.shape import Box, TumourShape, rasterise
 from synthtumour.simplex import simplex_noise
-from synthtumour.tissue import Tissue, drawn_voxel
+from synthtumour.tissue import Tissue, drawn_voxel, running_total
 
 _VENTRICLE_SPEED = 0.01
 _FAR_MM = 60.0
+_NEVER = 1e5  # of the front's arrival, in mm of white matter
 NOISE_OFFSETS = 10_000  # noise is read this far from the origin, in steps that share no pattern
 
 
@@ -51,7 +52,7 @@ def draw_growth(
     """Draw an infiltrative shape that starts at a voxel of `prior`, unless the centre is given."""
     volume = min(draw_volume_mm3(rng, preset), largest_mm3)
     radius = radius_mm(volume)
-    drawn = tissue.grid.to_ras(drawn_voxel(rng, prior))
+    drawn = tissue.grid.to_ras(drawn_voxel(rng, running_total(prior)))
     centre = drawn if centre_ras_mm is None else np.asarray(centre_ras_mm, float)
     axis = rng.normal(size=3)
     axis /= np.linalg.norm(axis)
@@ -75,10 +76,10 @@ def draw_growth(
 
 
 @lru_cache(maxsize=4)  # a tumour is grown when it is drawn and again when it is rendered
-def grow(growth: Growth, tissue: Tissue) -> tuple[Box, np.ndarray] | None:
+def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndarray] | None:
     """Coarse box and, on it, how far (mm of white matter) each voxel is beyond the tumour's border.
 
-    Negative inside. None if no seed lies in tissue.
+    Negative inside; further away than `margin_mm` it is only a lower bound. None if no seed lies in tissue.
     """
     spacing = tissue.spacing_mm
     points = np.array(growth.centre_ras_mm) + np.reshape((0.0, 0.0, 0.0, *growth.lobes_mm), (-1, 3))
@@ -87,31 +88,53 @@ def grow(growth: Growth, tissue: Tissue) -> tuple[Box, np.ndarray] | None:
     seeds = seeds[(tissue.brain & ~tissue.ventricle)[tuple(seeds.T)]]
     if not len(seeds):
         return None
-    reach = np.ceil((1.7 * radius_mm(growth.volume_mm3) + 12) / spacing).astype(int)
+    reach_mm = 1.7 * radius_mm(growth.volume_mm3) + 12
+    reach = np.ceil(reach_mm / spacing).astype(int)
     low = np.maximum(seeds.min(axis=0) - reach, 0)
     high = np.minimum(seeds.max(axis=0) + reach + 1, tissue.grid.shape)
     i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     box = (i, j, k)
-    brain, matter = tissue.brain[box], tissue.matter[box]
-    speed = (matter + (1 - matter) * growth.csf_speed) * (1 - (1 - growth.cortex_speed) * tissue.cortex[box])
-    speed = np.where(tissue.ventricle[box], _VENTRICLE_SPEED, speed)
-    offsets = tissue.points_ras(box)[brain] - growth.centre_ras_mm
+    away_mm = _distance_mm(seeds, tissue, box)
+    brain = tissue.brain[box] & (away_mm < reach_mm)
+    matter, cortex = tissue.matter[box][brain], tissue.cortex[box][brain]
+    speed = (matter + (1 - matter) * growth.csf_speed) * (1 - (1 - growth.cortex_speed) * cortex)
+    speed[tissue.ventricle[box][brain]] = _VENTRICLE_SPEED
+    offsets = tissue.grid.to_ras(np.argwhere(brain) + low) - growth.centre_ras_mm
+    noise = noise_at(offsets, growth.noise_mm, growth.noise_offset, 2)
+    speed *= np.exp(2 * growth.roughness * noise)
     front = np.zeros(brain.shape, np.float32)
-    front[brain] = speed[brain] * np.exp(
-        2 * growth.roughness * noise_at(offsets, growth.noise_mm, growth.noise_offset, 2)
-    )
+    front[brain] = speed
     image = sitk.GetImageFromArray(front.transpose(2, 1, 0))
     image.SetSpacing(spacing.tolist())
-    arrival = sitk.FastMarching(image, trialPoints=(seeds - low).tolist(), stoppingValue=1e6)
-    time = sitk.GetArrayFromImage(arrival).transpose(2, 1, 0)
-    reached = np.sort(time[brain & (time < 1e5)])
-    count = round(growth.volume_mm3 / 1000 / tissue.grid.voxel_ml)
+    count = max(round(growth.volume_mm3 / 1000 / tissue.grid.voxel_ml), 1)
+    # No further than it must: at its mean speed the front would fill the nearest voxels in this time.
+    away_mm = away_mm[brain]
+    nearest = np.argpartition(away_mm, min(count, len(away_mm) - 1))[:count]
+    full = float(away_mm[nearest].max() / speed[nearest].mean())
+    for stop in (1.2 * full + margin_mm, 1.6 * full + margin_mm, _NEVER):
+        arrival = sitk.FastMarching(image, trialPoints=(seeds - low).tolist(), stoppingValue=stop)
+        time = sitk.GetArrayFromImage(arrival).transpose(2, 1, 0)
+        reached = np.sort(time[brain & (time < stop)])
+        if len(reached) > count and reached[count] + margin_mm < stop:
+            break
     if len(reached) < 2:
         return None
-    border = reached[min(max(count, 1), len(reached) - 1)]
+    border = reached[min(count, len(reached) - 1)]
     border_mm = np.where(brain, np.minimum(time - border, _FAR_MM), _FAR_MM).astype(np.float32)
     border_mm.flags.writeable = False  # it is shared
     return box, border_mm
+
+
+def _distance_mm(seeds: np.ndarray, tissue: Tissue, box: Box) -> np.ndarray:
+    """From each voxel of the coarse `box` to the nearest of `seeds` (n, 3), coarse indices."""
+    nearest = np.full([s.stop - s.start for s in box], np.inf, np.float32)
+    for seed in seeds:
+        along = (
+            s * (np.arange(b.start, b.stop) - c) for b, c, s in zip(box, seed, tissue.spacing_mm, strict=True)
+        )
+        i, j, k = (np.square(a).astype(np.float32) for a in along)
+        np.minimum(nearest, i[:, None, None] + (j[:, None] + k), out=nearest)
+    return np.sqrt(nearest)
 
 
 def grow_shape(shape: TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:

@@ -122,7 +122,8 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 def bounding_box(mask: np.ndarray) -> Box:
     """Slices of the smallest box that holds all of a bool array, which must not be empty."""
-    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    plane, line = np.any(mask, axis=2), np.any(mask, axis=(0, 1))
+    spans = [np.flatnonzero(along) for along in (plane.any(axis=1), plane.any(axis=0), line)]
     i, j, k = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
     return i, j, k
 

@@ -612,15 +612,15 @@ def stored_where_it_fits(
     image: np.ndarray, patch: Box, changed: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
     """`image` with `values` where `changed`, rounded for integers; floating point if they do not fit."""
-    new = values[changed]
+    new = values
     if image.dtype.kind in "iu":
         limits = np.iinfo(image.dtype)
-        new = np.rint(new)
+        new = np.where(changed, np.rint(values), 0)
         if new.min() < limits.min or new.max() > limits.max:
             single = image.astype(np.float32, order="K")
             # beyond 2^24 float32 would change voxels that nothing has touched
             image = single if np.array_equal(single, image) else image.astype(np.float64, order="K")
-    image[patch][changed] = new
+    np.copyto(image[patch], new, where=changed, casting="unsafe")
     return image
 
 

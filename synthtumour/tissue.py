@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from synthtumour.blending import dilated, grown
 from synthtumour.shape import Box, bounding_box
 from synthtumour.volume import Grid, InputError
 
@@ -19,6 +20,7 @@ _DARK, _DARK_WIDTH = 0.55, 0.15  # of the brain's median: half-way from CSF to t
 _VENTRICLE_DEPTH_MM = 18.0  # no sulcus that is 6 mm wide lies so deep
 _CORTEX_MM = 2.5
 _BIAS_MM = 12.0
+_SMOOTH_MM = 4.0  # blocks for what changes slowly
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +45,9 @@ class Tissue:
 
     def points_ras(self, box: Box) -> np.ndarray:
         """RAS mm (i, j, k, 3) of the voxels in `box` of the coarse grid."""
-        index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), axis=-1)
-        return self.grid.to_ras(index)
+        columns = self.grid.affine[:3, :3].T
+        i, j, k = (np.arange(s.start, s.stop)[:, None] * c for s, c in zip(box, columns, strict=True))
+        return i[:, None, None] + (j[:, None] + (k + self.grid.affine[:3, 3]))
 
     def whole(self) -> Box:
         """All of the coarse grid."""
@@ -61,17 +64,12 @@ class Tissue:
 
     def refined(self, values: np.ndarray, box: Box, fine: Box) -> np.ndarray:
         """`values` on the coarse `box`, linearly interpolated at the scan's voxels `fine`; float32."""
-        values = values.astype(np.float32)
-        for axis in range(3):
-            b = self.block[axis]
-            position = (np.arange(fine[axis].start, fine[axis].stop) - self.box[axis].start - (b - 1) / 2) / b
-            position = np.clip(position - box[axis].start, 0, values.shape[axis] - 1)
-            below = position.astype(int)
-            above = np.minimum(below + 1, values.shape[axis] - 1)
-            weight = (position - below).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(3)])
-            low, high = np.take(values, below, axis), np.take(values, above, axis)
-            values = low + weight * (high - low)
-        return values
+        starts = (f.start - own.start for f, own in zip(fine, self.box, strict=True))
+        positions = [
+            (start + np.arange(f.stop - f.start) - (b - 1) / 2) / b - c.start
+            for start, f, b, c in zip(starts, fine, self.block, box, strict=True)
+        ]
+        return interpolated(values, positions)
 
 
 def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
@@ -79,18 +77,18 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
 
     Raises InputError for a brain without signal.
     """
-    a, b, c = (int(max(1, round(_COARSE_MM / s))) for s in grid.spacing_mm)
-    block = (a, b, c)
+    block = _block(_COARSE_MM, grid.spacing_mm)
     tight = bounding_box(brain)
     mask = _block_means(brain[tight], block)
     values = _block_means(np.where(brain[tight], scan[tight], 0), block) / np.maximum(mask, 1e-3)
     inside = mask > 0.5
     if not inside.any():
         inside = mask > 0
-    median = float(np.median(values[inside]))
+    sample = _sample(values[inside])
+    median = float(np.median(sample))
     if not median > 0:
         raise InputError("the brain has no signal above zero in most of its voxels; use another scan or mask")
-    spread = 1.4826 * float(np.median(np.abs(values[inside] - median)))
+    spread = 1.4826 * float(np.median(np.abs(sample - median)))
     affine = grid.affine.copy()
     affine[:3, :3] *= block
     affine[:3, 3] = grid.to_ras(np.array([s.start + (n - 1) / 2 for s, n in zip(tight, block, strict=True)]))
@@ -99,11 +97,8 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     spacing = coarse.spacing_mm
 
     matter = np.clip((values / median - _DARK) / _DARK_WIDTH + 0.5, 0, 1) * inside
-    padded = np.pad(inside, 1)  # beyond the array there is no brain either
-    depth = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1].astype(np.float32)
-    dark = inside & (matter < 0.5)
-    wide = ndimage.gaussian_filter(dark.astype(np.float32), 3.0 / spacing) > 0.5
-    ventricle = dark & ndimage.binary_dilation(wide, iterations=2) & (depth > _VENTRICLE_DEPTH_MM)
+    depth = _depth_mm(inside, spacing)
+    ventricle = _ventricles(inside & (matter < 0.5), depth, coarse)
     outside = np.where(inside, (1 - matter) * ~ventricle, 1).astype(np.float32)
     cortex = np.clip(ndimage.gaussian_filter(outside, _CORTEX_MM / spacing, mode="nearest") / 0.25, 0, 1)
     level = _level(values, matter, median, spacing)
@@ -115,10 +110,10 @@ def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) ->
     mask = np.maximum(_block_means(brain[tissue.box], tissue.block), 1e-3)
     values = _block_means(np.where(brain[tissue.box], channel[tissue.box], 0), tissue.block) / mask
     solid = tissue.brain & (tissue.matter > 0.5)
-    median = float(np.median(values[solid]))
+    median = float(np.median(_sample(values[solid])))
     if not median > 0:
         raise InputError("a channel has no signal above zero in most of the brain; use another scan")
-    spread = 1.4826 * float(np.median(np.abs(values[tissue.brain] - median)))
+    spread = 1.4826 * float(np.median(np.abs(_sample(values[tissue.brain]) - median)))
     return replace(
         tissue, median=median, spread=spread, level=_level(values, tissue.matter, median, tissue.spacing_mm)
     )
@@ -142,30 +137,101 @@ def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarra
     return prior / prior.sum()
 
 
+def _sample(values: np.ndarray) -> np.ndarray:
+    """Evenly spaced ones of `values` (n,), some 20 000: enough for robust statistics."""
+    return values[:: max(len(values) // 20_000, 1)]
+
+
+def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """Distance (float32) to the surface of `brain`, within a millimetre: from blocks, interpolated."""
+    block = _block(_SMOOTH_MM, spacing_mm)
+    sparse = np.pad(_block_means(brain, block) > 0.5, 1)  # beyond the array there is no brain either
+    spacing = spacing_mm * block
+    depth = ndimage.distance_transform_edt(sparse, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    # The first voxel within a surface is a whole voxel deep, whatever its size.
+    finer = _refined_blocks(depth, block, brain.shape) - float(spacing.min() - spacing_mm.min()) / 4
+    return np.maximum(finer, float(spacing_mm.min())) * brain
+
+
+def _ventricles(dark: np.ndarray, depth_mm: np.ndarray, grid: Grid) -> np.ndarray:
+    """What is `dark`, deep, and near where it is wide (bool)."""
+    ventricle = dark & (depth_mm > _VENTRICLE_DEPTH_MM)
+    if ventricle.any():
+        box = grown(bounding_box(ventricle), 10.0, grid)
+        share = ndimage.gaussian_filter(dark[box].astype(np.float32), 3.0 / grid.spacing_mm, truncate=2.5)
+        ventricle[box] &= dilated(share > 0.5, 2.0, grid)
+    return ventricle
+
+
 def _level(values: np.ndarray, matter: np.ndarray, median: float, spacing_mm: np.ndarray) -> np.ndarray:
-    """Local mean of tissue, not swayed by CSF or by what is much brighter than tissue."""
-    sigma = _BIAS_MM / spacing_mm
-    weight = ndimage.gaussian_filter(matter, sigma, truncate=2.5)
-    total = ndimage.gaussian_filter(matter * np.minimum(values, 1.3 * median), sigma, truncate=2.5)
-    return np.clip(total / np.maximum(weight, 1e-3), 0.7 * median, 1.3 * median)
+    """Local mean of tissue, not swayed by CSF or by what is much brighter; from blocks, interpolated."""
+    block = _block(_SMOOTH_MM, spacing_mm)
+    sigma = _BIAS_MM / (spacing_mm * block)
+    total, weight = (
+        ndimage.gaussian_filter(_block_means(part, block), sigma, truncate=2.5)
+        for part in (matter * np.minimum(values, 1.3 * median), matter)
+    )
+    level = np.clip(total / np.maximum(weight, 1e-3), 0.7 * median, 1.3 * median)
+    return _refined_blocks(level, block, values.shape)
 
 
-def drawn_voxel(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
-    """Index (3,) of a voxel drawn with probability proportional to `weights`."""
-    total = np.cumsum(weights.ravel(), dtype=np.float64)
+def running_total(weights: np.ndarray) -> np.ndarray:
+    """Of `weights` (i, j, k) in C order, in their shape: what `drawn_voxel` draws by."""
+    return np.cumsum(weights.ravel(), dtype=np.float64).reshape(weights.shape)
+
+
+def drawn_voxel(rng: np.random.Generator, total: np.ndarray) -> np.ndarray:
+    """Index (3,) of a voxel drawn with probability proportional to the weights with this `running_total`."""
+    total, shape = total.ravel(), total.shape
     flat = min(int(np.searchsorted(total, rng.random() * total[-1], side="right")), total.size - 1)
-    return np.array(np.unravel_index(flat, weights.shape))
+    return np.array(np.unravel_index(flat, shape))
+
+
+def _block(size_mm: float, spacing_mm: np.ndarray) -> tuple[int, int, int]:
+    """How many voxels along each axis come closest to `size_mm`; at least one."""
+    a, b, c = (
+        max(1, round(size_mm / float(s) - 0.01)) for s in spacing_mm
+    )  # a header's rounding must not decide
+    return a, b, c
 
 
 def _block_means(array: np.ndarray, block: tuple[int, int, int]) -> np.ndarray:
     """Means over blocks of voxels, float32; beyond the array's end counts as zero."""
-    array = np.ascontiguousarray(array, np.float32)  # the order of sums must not depend on the file's
-    for axis, size in enumerate(block):
+    array = array.astype(np.float32)
+    for axis in (2, 1, 0):  # as most files lie in memory: their slowest axis is the quickest to halve
+        size = block[axis]
         if size == 1:
             continue
-        missing = -array.shape[axis] % size
-        array = np.pad(array, [(0, missing if n == axis else 0) for n in range(3)])
-        parts = [array[(slice(None),) * axis + (slice(start, None, size),)] for start in range(size)]
-        array = np.sum(parts[1:], axis=0, initial=0) + parts[0]
-        array /= np.float32(size)
-    return array
+        lines = np.moveaxis(array, axis, 0)
+        total = lines[::size].copy(order="K")
+        for n in range(1, size):
+            part = lines[n::size]
+            total[: len(part)] += part  # the last block may have fewer
+        total /= size
+        array = np.moveaxis(total, 0, axis)
+    return np.ascontiguousarray(array)
+
+
+def _refined_blocks(means: np.ndarray, block: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """The opposite of `_block_means`, linearly interpolated, for an array of this `shape`."""
+    positions = [(np.arange(n) - (b - 1) / 2) / b for n, b in zip(shape, block, strict=True)]
+    return np.ascontiguousarray(interpolated(means, positions))
+
+
+def interpolated(values: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
+    """`values` [i, j, k], linearly interpolated at every combination of `positions` along the axes; float32.
+
+    Beyond the ends they stay what they are there. In memory the first axis runs fastest, as in most files.
+    """
+    values = values.astype(np.float32).T
+    for axis, position in zip((2, 1, 0), positions, strict=True):
+        last = values.shape[axis] - 1
+        position = np.clip(position, 0, last)
+        below = position.astype(int)
+        weight = (position - below).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(3)])
+        low, high = np.take(values, below, axis), np.take(values, np.minimum(below + 1, last), axis)
+        high -= low
+        high *= weight
+        high += low
+        values = high
+    return values.T
