@@ -116,6 +116,7 @@ def prompt(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage1_cases
     from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at
+    from synthtumour.report import REPORT_FILE, write_report
     from synthtumour.subjects import find_scans
     from synthtumour.volume import InputError
 
@@ -129,7 +130,8 @@ def prompt(args: argparse.Namespace) -> int:
     found = find_scans(args.input, args.image_name, args.mask_name)
     groups = plan(args, preset, found, dataset)
     about = settings(args, preset)
-    with Journal(dataset.folder, about, reserved=dataset.files, overwrite=args.overwrite) as journal:
+    reserved = (*dataset.files, dataset.folder / REPORT_FILE)
+    with Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         report = fanout.run(
             groups,
             stage1_cases.load_scan,
@@ -138,7 +140,14 @@ def prompt(args: argparse.Namespace) -> int:
             workers=args.workers,
             preload=("synthtumour.stage1_cases",),
         )
-        finish(report, found, dataset, args, preset.labels)
+        page = write_report(
+            dataset.folder,
+            report.rows,
+            brains=[(scan.image, scan.mask) for scan in found.scans],
+            left_out={"skipped": found.skipped},
+            notes=report.notes,
+        )
+        finish(report, found, dataset, args, preset.labels, page)
     return report.exit_code
 
 
@@ -295,8 +304,13 @@ def describe(
 # ---------------------------------------------------------------- the end
 
 
-def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namespace, labels: str) -> None:
-    """Write the dataset's own files, unless the run was interrupted, and say what there is now."""
+def finish(
+    report: Report, found: Found, dataset: Dataset, args: argparse.Namespace, labels: str, page: str
+) -> None:
+    """Write the dataset's own files, unless the run was interrupted, and say what there is now.
+
+    `page` is the line about the report.
+    """
     from synthtumour.journal import MANIFEST_FILE
     from synthtumour.nnunet import next_commands, write_dataset
 
@@ -332,6 +346,7 @@ def finish(report: Report, found: Found, dataset: Dataset, args: argparse.Namesp
         say(f"  note {note}")
     say(f"dataset: {dataset.folder} (imagesTr, labelsTr)")
     say(f"every case, drawn and measured: {dataset.folder / MANIFEST_FILE}")
+    say(page)
     if report.interrupted or not there:
         return
     channels = ("FLAIR", *(contrast.upper() for contrast in args.channels))

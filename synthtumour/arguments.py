@@ -248,7 +248,12 @@ def run(
 
 def print_safely(text: str) -> None:
     """Print `text` with whatever a file name may hold that a terminal should not get."""
-    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+    print(printable(text))
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, undecodable bytes and the like spelt out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _read_volumes(path: Path) -> tuple[float, ...]:

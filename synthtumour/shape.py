@@ -291,6 +291,13 @@ def bounds_ras(mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return ends.min(axis=0), ends.max(axis=0)
 
 
+def brain_box(brain: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest RAS mm (3,) of a brain (bool [i, j, k]), whole voxels counted."""
+    low, high = bounds_ras(brain, grid)
+    half = np.abs(grid.affine[:3, :3]).sum(axis=1) / 2
+    return low - half, high + half
+
+
 def _triple(values: np.ndarray) -> tuple[float, float, float]:
     a, b, c = (float(v) for v in values)
     return a, b, c

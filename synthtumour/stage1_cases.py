@@ -14,6 +14,7 @@ from typing import Any
 
 from synthtumour.fanout import Case
 from synthtumour.presets import Preset
+from synthtumour.shape import brain_box
 from synthtumour.stage1 import in_other_contrast, prepare_brain, skull_stripped, synthesise, untouched
 from synthtumour.subjects import Scan
 from synthtumour.volume import InputError, Volume, read_volume, write_volumes
@@ -39,6 +40,7 @@ class Loaded:
     brain: Volume
     prior: Volume | None
     channels: tuple[tuple[str, Volume], ...]
+    brain_box: Mapping[str, object]  # columns: where it begins and ends, RAS mm
 
 
 def load_scan(source: Source) -> Loaded:
@@ -50,7 +52,9 @@ def load_scan(source: Source) -> Loaded:
     if source.skull_strip:
         scan = skull_stripped(scan, brain)
         channels = [(contrast, skull_stripped(channel, brain)) for contrast, channel in channels]
-    return Loaded(source, scan, brain, prior, tuple(channels))
+    low, high = (end.round(3).tolist() for end in brain_box(brain.array > 0, brain.grid))
+    box = flattened({"brain_low_ras_mm": low, "brain_high_ras_mm": high})
+    return Loaded(source, scan, brain, prior, tuple(channels), box)
 
 
 def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
@@ -86,6 +90,7 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
     return {
         **flattened(record["measured"]),
         "tumours": len(drawn),
+        **loaded.brain_box,
         **flattened(record["rendering"]),
         **flattened(drawn),
         "record": json.dumps(record),

@@ -19,7 +19,7 @@ from synthtumour import __version__
 from synthtumour.blending import blend, buffer_reach_mm, gaussian_in_box, grown
 from synthtumour.presets import Mixing
 from synthtumour.pseudo_labels import RIM_MM, Donor, Head, black_level, contrast, rim_of
-from synthtumour.shape import Box, bounding_box, bounds_ras
+from synthtumour.shape import Box, bounding_box, brain_box
 from synthtumour.stage1 import stored_where_it_fits
 from synthtumour.volume import Grid, Volume
 
@@ -140,13 +140,6 @@ def aligned(donor: Donor, recipient: Head, mixing: Mixing, mirrored: bool) -> np
     if mixing.align == "affine":
         affine = _registered(donor, recipient, affine) @ affine
     return affine
-
-
-def brain_box(brain: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest RAS mm (3,) of a brain (bool [i, j, k]), whole voxels counted."""
-    low, high = bounds_ras(brain, grid)
-    half = np.abs(grid.affine[:3, :3]).sum(axis=1) / 2
-    return low - half, high + half
 
 
 def _registered(donor: Donor, recipient: Head, start: np.ndarray) -> np.ndarray:
