@@ -237,6 +237,7 @@ def build_parser() -> argparse.ArgumentParser:
 def stage2(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage2_cases
     from synthtumour.journal import Journal
+    from synthtumour.report import REPORT_FILE, write_report
 
     check(args)
     mixing, limits = mixing_from(args), limits_from(args)
@@ -259,7 +260,8 @@ def stage2(args: argparse.Namespace) -> int:
     )
 
     about = settings(args, mixing, limits)
-    with Journal(folder, about, reserved=(table,), overwrite=args.overwrite) as journal:
+    reserved = (table, folder / REPORT_FILE)
+    with Journal(folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, args.workers)
         if gate.interrupted:
             print("interrupted while the scans were looked at; the same command carries on")
@@ -285,7 +287,19 @@ def stage2(args: argparse.Namespace) -> int:
         )
         write_rejected(rejected, folder)
         write_mix_ids(report, table)
+        page = write_report(
+            folder,
+            report.rows,
+            brains=[(head.channels[0], head.mask) for head in recipients],
+            left_out={
+                what: [(f"{name}: {why}", kind) for role, name, kind, why in rejected if role == of]
+                for of, what in (("donor", "rejected donors"), ("healthy", "rejected tumour-free scans"))
+            },
+            pictures=PICTURES_FOLDER,
+            notes=report.notes,
+        )
         say_what_there_is(args, report, donors, recipients, rejected, folder, table)
+        print_safely(page)
         unusable = any(role == "healthy" or kind == "unusable file" for role, _, kind, _ in rejected)
         exit_code = report.exit_code or int(unusable)
         if report.interrupted or args.combine is None:
@@ -652,6 +666,7 @@ def combine(
     from synthtumour import fanout, stage2_cases
     from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at, next_commands, safe_name, tumour_free, write_dataset
+    from synthtumour.report import REPORT_FILE, write_report
     from synthtumour.volume import InputError
 
     dataset = dataset_at(args.combine)
@@ -670,13 +685,14 @@ def combine(
     for row in mixed.rows:
         if row["status"] == "made":
             name, subjects = str(row["case"]), f"{row['donor_subject']}, {row['recipient_subject']}"
-            add(name, stage2_cases.Member(None, limits, outputs[name]), "mixed", subjects, str(row["split"]))
+            member = stage2_cases.Member(None, limits, outputs[name], row["volume_ml"])
+            add(name, member, "mixed", subjects, str(row["split"]))
     for donor in donors:
         name, split = stage2_cases.member_name(donor.name), "val" if donor.subject in held_out else "train"
         add(name, stage2_cases.Member(donor, limits), "pseudo-labelled", donor.subject, split)
     coming = [case for case in stage1_cases if (case.split == "val") == (case.subject in held_out)]
     for case in coming:
-        member = stage2_cases.Member(None, limits, case.files)
+        member = stage2_cases.Member(None, limits, case.files, case.volume_ml)
         add(case.name, member, f"Stage 1, {case.kind}", case.subject, case.split)
     # As Stage 1 names and chooses them, so that the same scan does not come from both.
     free = tumour_free([head.name for head in recipients], args.tumour_free_fraction, args.seed)
@@ -689,7 +705,8 @@ def combine(
     if both := [name for name, count in sorted(names.items()) if count > 1]:
         raise InputError(f"{both[0]}: two cases of this name for {dataset.folder}; rename one of the scans")
     about = {**about, "program": COMBINING, **more}
-    with Journal(dataset.folder, about, reserved=dataset.files, overwrite=args.overwrite) as journal:
+    reserved = (*dataset.files, dataset.folder / REPORT_FILE)
+    with Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         report = fanout.run(
             new_groups,
             stage2_cases.load_member,
@@ -715,6 +732,7 @@ def combine(
             print_safely(f"  FAILED {name}: {reason}")
         for note in report.notes:
             print_safely(f"  note {note}")
+        print_safely("  " + write_report(dataset.folder, report.rows, pictures=None, notes=report.notes))
         if report.interrupted:
             print_safely("interrupted; the same command carries on")
             return report

@@ -52,14 +52,14 @@ def write_report(
     *,
     brains: Brains = (),
     left_out: Mapping[str, Names] | None = None,
-    pictures: str = "previews",
+    pictures: str | None = "previews",
     notes: Sequence[str] = (),
 ) -> str:
     """Write `folder`/report.html about the run there, and return one line that says so, or why there is none.
 
     `rows` are the manifest's; some of the `brains` are drawn; `left_out` has names and reasons by what became
-    of them ('skipped'); `pictures` is the folder in `folder` with the <case>.png. A report that says the same
-    is left alone, and so is a file that this program did not write.
+    of them ('skipped'); `pictures` is the folder in `folder` with the <case>.png, None if there can be none.
+    A report that says the same is left alone, and so is a file that this program did not write.
     """
     path = folder / REPORT_FILE
     if missing := [name for module, name in _PACKAGES.items() if find_spec(module) is None]:
@@ -109,6 +109,7 @@ class _Content:
     run: dict[str, Any]
     rows: list[dict[str, object]]  # what is empty left out
     pictures: dict[str, str]  # case, and the picture's path in `folder`
+    may_have_pictures: bool
     has_sheet: bool
     left_out: dict[str, Names]
     notes: list[str]
@@ -116,17 +117,21 @@ class _Content:
 
 
 def _content(
-    folder: Path, rows: Sequence[Row], left_out: Mapping[str, Names], pictures: str, notes: Sequence[str]
+    folder: Path,
+    rows: Sequence[Row],
+    left_out: Mapping[str, Names],
+    pictures: str | None,
+    notes: Sequence[str],
 ) -> _Content:
     run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8", errors="surrogateescape"))
     told = [{k: v for k, v in row.items() if v not in ("", None) and k != "seconds"} for row in rows]
     files = {str(row["case"]): f"{pictures}/{row['case']}.png" for row in told if row["status"] == "made"}
-    files = {case: file for case, file in files.items() if (folder / file).is_file()}
+    files = {case: file for case, file in files.items() if pictures and (folder / file).is_file()}
     sheet = folder / SHEET_FILE
     sizes = [path.stat().st_size for path in (*(folder / f for f in files.values()), sheet) if path.is_file()]
-    parts = (folder.resolve().name, run, told, files, sheet.is_file(), dict(left_out), list(notes))
-    digest = hashlib.sha256(json.dumps([__version__, *parts, sizes]).encode()).hexdigest()
-    return _Content(folder, run, told, files, sheet.is_file(), dict(left_out), list(notes), digest)
+    parts = (run, told, files, pictures is not None, sheet.is_file(), dict(left_out), list(notes))
+    shown = [__version__, folder.resolve().name, *parts, sizes]
+    return _Content(folder, *parts, hashlib.sha256(json.dumps(shown).encode()).hexdigest())
 
 
 def _head(path: Path) -> str | None:
@@ -189,6 +194,7 @@ def _page(content: _Content, brains: Brains) -> str:
         left_out={what: _grouped(names) for what, names in content.left_out.items()},
         notes=content.notes,
         listed=_LISTED,
+        may_have_pictures=content.may_have_pictures,
         pictures=content.pictures,
         thumbnails=thumbnails,
         sheet_file=SHEET_FILE,
@@ -235,7 +241,14 @@ def _is_json(value: object) -> bool:
 
 def _described(row: Row) -> str:
     """A case's picture for those who cannot see it."""
-    what = f"label of {size:.1f} ml outlined" if (size := volume(row)) else "no tumour"
+    size = volume(row)
+    what = (
+        "no tumour"
+        if size == 0
+        else "its label outlined"
+        if size is None
+        else f"label of {size:.1f} ml outlined"
+    )
     return f"{row['case']}: axial, coronal and sagittal slices, before and after; {what}"
 
 

@@ -38,8 +38,8 @@ _VARIABLES = {
 _MARKERS = {"Training": "o", "Validation": "^"}
 _BINS = 14
 _POINTS = 400  # drawn in each projection
-_BRAINS = 12  # looked at
-_LATTICE = 72  # points along each axis of a brain's box
+_BRAINS = 8  # looked at
+_LATTICE = 56  # points along each axis of a brain's box
 _ROOM = 1.16  # what the drawing shows, in sides of the box
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -81,10 +81,12 @@ def in_numbers(sides: Sides) -> list[list[str]]:
         named = {row.get("subject") or row.get("recipient_subject") for row in rows} - {None}
         return str(len(named) or "–")
 
+    kinds = sorted({kind for rows in sides.values() for kind in _kinds(rows)})
     return [
         ["cases", *(str(len(rows)) for rows in sides.values())],
+        *([f"… {kind}", *(str(_kinds(rows).count(kind)) for rows in sides.values())] for kind in kinds),
         ["subjects", *map(subjects, sides.values())],
-        ["without a tumour", *(str(sum(not volume(row) for row in rows)) for rows in sides.values())],
+        ["without a tumour", *(str(_of(rows, volume).count(0)) for rows in sides.values())],
         ["volume of the label", *(spread(_above_0(rows), " ml") for rows in sides.values())],
         ["contrast", *(spread(_of(rows, contrast)) for rows in sides.values())],
     ]
@@ -95,7 +97,7 @@ def in_numbers(sides: Sides) -> list[list[str]]:
 
 def _volumes(sides: Sides) -> Figure | None:
     values = {side: _above_0(rows) for side, rows in sides.items()}
-    without = sum(len(rows) for rows in sides.values()) - sum(map(len, values.values()))
+    without = sum(_of(rows, volume).count(0) for rows in sides.values())
     caption = "Volume of the label, on a logarithmic axis."
     if without:
         caption += f" {without} tumour-free case{'s are' if without > 1 else ' is'} not in it."
@@ -133,7 +135,8 @@ def _histogram(
         axes.set_title(f"median {_short(middle)}", fontsize=9, loc="right")
         if log:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 50 else (1, 2, 5)))
+            labelled = (1,) if high / low > 50 else (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 7)
+            axes.xaxis.set_major_locator(LogLocator(subs=labelled))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(edges[0], edges[-1])
@@ -184,6 +187,10 @@ def _show_shares(axes: Any, top: float) -> None:
     axes.set_ylabel("% of cases")
     axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _kinds(rows: Sequence[Row]) -> list[str]:
+    return [str(row["kind"]) for row in rows if "kind" in row]
 
 
 def _tumours(row: Row) -> float | None:
@@ -320,8 +327,10 @@ def _mean_brain(brains: Brains) -> tuple[int, np.ndarray, list[np.ndarray]] | No
 
 def _axes(inches: tuple[float, float], bare: bool = False) -> tuple[Drawing, Any]:
     """An empty drawing and its axes; `bare`: nothing but what is drawn, to the edges."""
-    drawing = Drawing(figsize=inches, layout=None if bare else "constrained")
-    axes = drawing.add_axes((0, 0, 1, 1)) if bare else drawing.add_subplot()
+    drawing = Drawing(figsize=inches)
+    axes = drawing.add_axes(
+        (0, 0, 1, 1) if bare else (0.12, 0.19, 0.86, 0.71)
+    )  # matplotlib's own layout is slow
     if bare:
         axes.set_axis_off()
     return drawing, axes

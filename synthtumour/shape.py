@@ -298,6 +298,14 @@ def brain_box(brain: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return low - half, high + half
 
 
+def brain_box_columns(brain: np.ndarray, grid: Grid) -> dict[str, float]:
+    """`brain_box` as a manifest has it: brain_low_r_mm, ..., brain_high_s_mm."""
+    ends = zip(("low", "high"), brain_box(brain, grid), strict=True)
+    return {
+        f"brain_{end}_{axis}_mm": round(float(at[i]), 3) for end, at in ends for i, axis in enumerate("ras")
+    }
+
+
 def _triple(values: np.ndarray) -> tuple[float, float, float]:
     a, b, c = (float(v) for v in values)
     return a, b, c

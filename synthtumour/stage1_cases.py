@@ -14,7 +14,7 @@ from typing import Any
 
 from synthtumour.fanout import Case
 from synthtumour.presets import Preset
-from synthtumour.shape import brain_box
+from synthtumour.shape import brain_box_columns
 from synthtumour.stage1 import in_other_contrast, prepare_brain, skull_stripped, synthesise, untouched
 from synthtumour.subjects import Scan
 from synthtumour.volume import InputError, Volume, read_volume, write_volumes
@@ -40,7 +40,7 @@ class Loaded:
     brain: Volume
     prior: Volume | None
     channels: tuple[tuple[str, Volume], ...]
-    brain_box: Mapping[str, object]  # columns: where it begins and ends, RAS mm
+    brain_box: Mapping[str, float]  # as columns of the manifest
 
 
 def load_scan(source: Source) -> Loaded:
@@ -52,8 +52,7 @@ def load_scan(source: Source) -> Loaded:
     if source.skull_strip:
         scan = skull_stripped(scan, brain)
         channels = [(contrast, skull_stripped(channel, brain)) for contrast, channel in channels]
-    low, high = (end.round(3).tolist() for end in brain_box(brain.array > 0, brain.grid))
-    box = flattened({"brain_low_ras_mm": low, "brain_high_ras_mm": high})
+    box = brain_box_columns(brain.array > 0, brain.grid)
     return Loaded(source, scan, brain, prior, tuple(channels), box)
 
 

@@ -24,6 +24,7 @@ from synthtumour.nnunet import VAL_SUFFIX, dataset_at, safe_name
 from synthtumour.presets import GateLimits, Mixing
 from synthtumour.preview import write_preview
 from synthtumour.pseudo_labels import Donor, Head, Rejected, check_channels, checked_donor
+from synthtumour.shape import brain_box_columns
 from synthtumour.stage1 import case_generator, prepare_brain, skull_stripped
 from synthtumour.stage2 import DoesNotFit, Mixed, draw, mix, place
 from synthtumour.subjects import Found, Scan, find_scans
@@ -307,7 +308,7 @@ def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Map
             before, after = recipient.channels[0].array, mixed.channels[0].array
             write_preview(partial[path], before, after, mixed.label.array, recipient.brain, recipient.grid)
     chosen = {"id2": files.name, "recipient_subject": files.subject, "attempts": attempts}
-    return {**chosen, **_columns(mixed.record)}
+    return {**chosen, **_columns(mixed.record), **brain_box_columns(recipient.brain, recipient.grid)}
 
 
 def _first_that_fits(
@@ -361,6 +362,7 @@ class Member:
     head: HeadFiles | None
     limits: GateLimits
     files: tuple[Path, ...] = ()
+    volume_ml: object = None  # of the label among `files`, as measured when it was made
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -381,6 +383,7 @@ class Stage1Case:
     split: str
     kind: str
     files: tuple[Path, ...]
+    volume_ml: float
 
 
 def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) -> list[Stage1Case]:
@@ -390,8 +393,8 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
     dataset = dataset_at(folder)
     try:
         labels = json.loads(dataset.files[0].read_text(encoding="utf-8"))["labels"]
-        columns = ["case", "subject", "split", "kind", "status"]
-        table = pd.read_csv(folder / "manifest.csv", dtype=str, usecols=columns)
+        columns = dict.fromkeys(("case", "subject", "split", "kind", "status"), str) | {"volume_ml": float}
+        table = pd.read_csv(folder / "manifest.csv", dtype=columns, usecols=list(columns))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: not a finished dataset of prompt_multi_tumor.py ({error}); give that to --stage1"
@@ -401,13 +404,14 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
             f"{folder}: made with --labels brats; the senior learns whole tumours, so leave that out"
         )
     found = []
-    for case, subject, split, kind, status in table[columns].itertuples(index=False):
+    for case, subject, split, kind, status, volume_ml in table[list(columns)].itertuples(index=False):
         files = (*(dataset.image(case, number) for number in range(channels)), dataset.label(case))
         if status != "made":
             continue
         if missing := [file for file in files if not file.is_file()]:
             raise InputError(f"{missing[0]}: no such file; run Stage 1 again, or leave --stage1 out")
-        found.append(Stage1Case(case, subject_of(subject, subject_pattern), split, kind, files))
+        whose = subject_of(subject, subject_pattern)
+        found.append(Stage1Case(case, whose, split, kind, files, volume_ml))
     return found
 
 
@@ -429,7 +433,7 @@ def make_member(member: Member, case: Case) -> Mapping[str, object]:
         with staged_outputs(case.outputs) as partial:
             for file, output in zip(member.files, case.outputs, strict=True):
                 shutil.copyfile(file, partial[output])
-        return {}
+        return {"volume_ml": member.volume_ml}
     if member.head.label is None:
         head, tumour, volume_ml = read_head(member.head), None, 0.0
     else:
