@@ -258,7 +258,6 @@ def describe(
     The tumours are drawn for scan and variant, not for the side of the split.
     """
     from synthtumour.fanout import Case
-    from synthtumour.journal import file_state
     from synthtumour.nnunet import VAL_SUFFIX, gets_no_tumour
 
     scan, prior = source.scan, source.location_prior
@@ -279,12 +278,10 @@ def describe(
         "preset": asdict(preset),
         "shape_engine": args.shape_engine,
         "skull_strip": args.skull_strip,
-        "scan": [source.shown, *file_state(scan.image)],
-        "mask": [scan.mask.name, *file_state(scan.mask)] if scan.mask and scan.mask.is_file() else None,
-        "channels": [
-            [contrast, *(file_state(path) if path.is_file() else ())] for contrast, path in source.channels
-        ],
-        "location_prior": [prior.name, *file_state(prior)] if prior and prior.is_file() else None,
+        "scan": source.shown,
+        "mask": scan.mask and scan.mask.name,
+        "channels": [contrast for contrast, _ in source.channels],
+        "location_prior": prior and prior.name,
     }
     columns = {
         "kind": parameters["kind"],
@@ -298,7 +295,9 @@ def describe(
         "mask": scan.mask.relative_to(args.input).as_posix() if scan.mask else "",
     }
     images = [dataset.image(case, channel) for channel in range(1 + len(source.channels))]
-    return Case(case, (dataset.label(case), *images), parameters, columns)
+    channels = [path for _, path in source.channels]
+    inputs = tuple(path for path in (scan.image, scan.mask, *channels, prior) if path)
+    return Case(case, (dataset.label(case), *images), parameters, inputs, columns)
 
 
 # ---------------------------------------------------------------- the end

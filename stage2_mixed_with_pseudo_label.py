@@ -680,7 +680,9 @@ def combine(
     def add(name: str, member: stage2_cases.Member, kind: str, subjects: str, split: str) -> None:
         files = (*(dataset.image(name, n) for n in range(args.modality_num)), dataset.label(name))
         columns = {"kind": kind, "subjects": subjects, "split": split}
-        new_groups.append(fanout.Group(member, (fanout.Case(name, files, member.parameters, columns),)))
+        new_groups.append(
+            fanout.Group(member, (fanout.Case(name, files, member.parameters, member.inputs, columns),))
+        )
 
     for row in mixed.rows:
         if row["status"] == "made":

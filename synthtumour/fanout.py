@@ -8,6 +8,7 @@ it. Workers write the images and return a small entry a case; only the parent wr
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import multiprocessing
@@ -27,8 +28,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from synthtumour.journal import MANIFEST_FILE, Journal, output_state, remove_partial, write_manifest
-from synthtumour.volume import InputError
+from synthtumour.journal import CARRY_ON, MANIFEST_FILE, Journal, file_state, is_same, write_manifest
+from synthtumour.volume import InputError, sync
 
 # Started anew, a worker costs 0.3 s of imports; the fork server pays it once for all of them and, unlike a
 # plain fork, is safe beside the threads of ITK and of the executor.
@@ -41,11 +42,15 @@ _GRACE_S = 5.0  # an interrupted run waits this long for the cases in hand, then
 
 @dataclass(frozen=True)
 class Case:
-    """One unit of work: its unique `name`, the files it makes, and all that their bytes follow from."""
+    """One unit of work: its unique `name`, the files it makes, and all that their bytes follow from.
+
+    A case that was made with other `parameters`, or from other bytes in `inputs`, is made again.
+    """
 
     name: str
     outputs: tuple[Path, ...]
-    parameters: Mapping[str, object]  # JSON-able; a case made with others is made again
+    parameters: Mapping[str, object]  # JSON-able
+    inputs: tuple[Path, ...] = ()
     columns: Mapping[str, object] = field(default_factory=dict)  # what the manifest says of it beforehand
 
 
@@ -86,13 +91,15 @@ def run(
 ) -> Report:
     """Make every case that is not done: `make(load(group.source), case)` on a pool of processes.
 
-    `make` writes the case's outputs (whole or not at all: volume.write_volumes) and returns what the manifest
-    shall say of it, JSON-able. `load` and `make` are module-level functions, `preload` names their modules.
+    `make` writes the outputs of the case it is given, which lie in a folder for unfinished work, and returns
+    what the manifest shall say of it, JSON-able; when all is there, the files are moved to where they belong.
+    `load` and `make` are module-level functions, `preload` names their modules.
     An `executor` of one's own (a Dask client's, say) takes the place of the pool; `workers` is then the
     number of tasks it can run at once.
 
     Raises InputError, before anything is made, for a folder that holds something else, or another run's
-    cases unless the journal's `overwrite`, which makes all cases again and removes those no longer asked for.
+    cases unless the journal's `overwrite`, which makes all cases again and removes those no longer asked for;
+    and when the disk is full, with all that was finished kept.
     """
     workers = workers or usable_cores()
     plan = {case.name: case for group in groups for case in group.cases}
@@ -100,15 +107,20 @@ def run(
         raise ValueError("two cases have the same name")
     notes = journal.admit(plan)
     kept = set() if journal.overwrite else {name for name, case in plan.items() if journal.is_done(case)}
-    for output_folder in {output.parent for case in plan.values() for output in case.outputs}:
-        output_folder.mkdir(parents=True, exist_ok=True)
     todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
     tasks = _tasks([group for group in todo if group.cases], workers)
-    interrupted, anything_new = 0, bool(tasks)
+    interrupted, anything_new, manifest = 0, bool(tasks), journal.folder / MANIFEST_FILE
     if anything_new:
-        interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
+        try:
+            with journal.work([case for task in tasks for case in task.cases]):
+                interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
+        except (
+            InputError
+        ):  # the disk is full; what is there is there, and the manifest shall say so if it can
+            with contextlib.suppress(InputError):
+                write_manifest([journal.row(case) for case in plan.values()], manifest)
+            raise
     rows = [journal.row(case) for case in plan.values()]
-    manifest = journal.folder / MANIFEST_FILE
     if anything_new or not manifest.exists():
         write_manifest(rows, manifest)
     failed = [(str(row["case"]), str(row["reason"])) for row in rows if row["status"] == "failed"]
@@ -174,21 +186,27 @@ def _work_through(
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     total = sum(len(task.cases) for task in tasks)
-    running: dict[Future[list[dict[str, Any]]], Group] = {}
+    running: dict[Future[list[dict[str, Any]]], _Task] = {}
     suspects: deque[Group] = deque()
+    trouble: InputError | None = None
     with (
         _Interruption() as interruption,
         contextlib.closing(_Workers(min(workers, len(tasks)), executor, preload)) as pool,
         tqdm(total=total + kept, initial=kept, unit="case", file=sys.stderr) as progress,
     ):
 
-        def note(task: Group, entries: list[dict[str, Any]]) -> None:
-            for case, entry in zip(task.cases, entries, strict=False):  # an interrupted task returns fewer
-                journal.finish(case, entry)
+        def note(task: _Task, entries: list[dict[str, Any]]) -> None:
+            for case, staged, entry in zip(
+                task.cases, task.staged, entries, strict=False
+            ):  # fewer if told to stop
+                if full := entry.get("disk_full"):
+                    raise InputError(f"{full}; free some space, and {CARRY_ON}")
+                journal.finish(case, staged, entry)
                 progress.update()
+            journal.end_task(task.staged)
 
-        def hand_out(task: Group) -> Future[list[dict[str, Any]]]:
-            journal.start(task.cases)
+        def hand_out(group: Group) -> Future[list[dict[str, Any]]]:
+            task = _Task(group.source, group.cases, tuple(journal.start(group.cases)))
             future = pool.submit(load, make, task)
             running[future] = task
             return future
@@ -197,42 +215,55 @@ def _work_through(
         # running. Each of those cases is tried again, alone, so that only the guilty one fails.
         alone: Future[list[dict[str, Any]]] | None = None
         broken = False
-        while (tasks or suspects or running) and not interruption.asked:
-            if broken and not running:
-                pool.restart()
-                broken = False
-            if suspects and not running:
-                alone = hand_out(suspects.popleft())
-            while tasks and not (suspects or alone or broken) and len(running) < 2 * workers:
-                hand_out(tasks.popleft())
-            finished, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in finished:
-                task = running.pop(future)
-                try:
-                    note(task, future.result())
-                except BrokenExecutor as error:
-                    broken = executor is None
-                    if future is alone or executor is not None:
-                        reason = f"its worker process died, out of memory perhaps ({error})"
-                        note(task, [{"status": "failed", "reason": reason} for _ in task.cases])
-                    else:
-                        suspects.extend(Group(task.source, (case,)) for case in task.cases)
-                if future is alone:
-                    alone = None
-        if interruption.asked:
+        try:
+            while (tasks or suspects or running) and not interruption.asked:
+                if broken and not running:
+                    pool.restart()
+                    broken = False
+                if suspects and not running:
+                    alone = hand_out(suspects.popleft())
+                while tasks and not (suspects or alone or broken) and len(running) < 2 * workers:
+                    hand_out(tasks.popleft())
+                finished, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    task = running.pop(future)
+                    try:
+                        note(task, future.result())
+                    except BrokenExecutor as error:
+                        broken = executor is None
+                        if future is alone or executor is not None:
+                            reason = f"its worker process died, out of memory perhaps ({error})"
+                            note(task, [{"status": "failed", "reason": reason} for _ in task.cases])
+                        else:
+                            suspects.extend(Group(task.source, (case,)) for case in task.cases)
+                    if future is alone:
+                        alone = None
+        except InputError as error:  # a full disk
+            trouble = error
+        if interruption.asked or trouble:
             progress.set_description("stopping")
             pool.stop()
             waiting = [future for future in running if not future.cancel()]
             for future in wait(waiting, timeout=_GRACE_S).done:
-                with contextlib.suppress(BrokenExecutor):
+                try:
                     note(running[future], future.result())
+                except BrokenExecutor:
+                    pass
+                except InputError as error:
+                    trouble = trouble or error
             pool.kill()
-    if interruption.asked:
-        for task in running.values():
-            for case in task.cases:
-                for output in case.outputs:
-                    remove_partial(output)
+    if trouble:
+        raise trouble
     return interruption.asked
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A group as a worker gets it: `staged` are its cases with the names that they are written under."""
+
+    source: object
+    cases: tuple[Case, ...]
+    staged: tuple[Case, ...]
 
 
 class _Interruption:
@@ -281,7 +312,7 @@ class _Workers:
         )
 
     def submit(
-        self, load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: Group
+        self, load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: _Task
     ) -> Future[list[dict[str, Any]]]:
         try:
             return self._executor.submit(_make_cases, load, make, task)
@@ -344,15 +375,16 @@ def _end_with_parent(alive: Connection) -> None:
 
 
 def _make_cases(
-    load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: Group
+    load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: _Task
 ) -> list[dict[str, Any]]:
-    """One entry a case of `task`, in order; fewer when told to stop. Runs in a worker."""
+    """One entry a case of `task`, in order; fewer when told to stop or the disk is full. Runs in a worker."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     entries: list[dict[str, Any]] = []
     loaded: object = None
-    for case in task.cases:
+    inputs: dict[Path, list[int] | None] = {}
+    for case, staged in zip(task.cases, task.staged, strict=True):
         if _stop is not None and _stop.is_set():
             break
         begin = time.perf_counter()
@@ -361,17 +393,39 @@ def _make_cases(
             warnings.simplefilter("always")
             try:
                 if case is task.cases[0]:
+                    inputs = {path: _state(path) for one in task.cases for path in one.inputs}
                     loaded = _load(load, task.source)
                 if isinstance(loaded, _Failure):
                     raise loaded.error
-                made = json.loads(json.dumps(make(loaded, case)))  # here, where it can fail
-                states = [output_state(output) for output in case.outputs]
-                entry = {"status": "made", "made": made, "outputs": states}
+                for folder in {output.parent for output in staged.outputs}:
+                    folder.mkdir(exist_ok=True)  # not its parents: they are gone when the run is
+                made = json.loads(json.dumps(make(loaded, staged)))  # here, where it can fail
+                for output in staged.outputs:
+                    sync(output)
+                for path in case.inputs:
+                    if not is_same(path, inputs[path] or ()):
+                        raise InputError(
+                            f"{path}: changed while it was in use; the same command takes it anew"
+                        )
+                crcs = [file_state(output)[1] for output in staged.outputs]
+                states = [inputs[path] for path in case.inputs]
+                entry = {"status": "made", "made": made, "inputs": states, "crcs": crcs}
             except Exception as error:  # whatever is wrong with one case, the others go on
-                entry = {"status": "failed", "reason": _reason(error)}
+                entry = {"status": "failed", "reason": _reason(error, case, staged)}
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    entry["disk_full"] = f"{case.outputs[0].parent}: {error.strerror}"
         said = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
         entries.append({**entry, "warnings": said, "seconds": round(time.perf_counter() - begin, 3)})
+        if "disk_full" in entry:
+            break
     return entries
+
+
+def _state(path: Path) -> list[int] | None:
+    try:
+        return file_state(path)
+    except OSError:  # `load` says it better
+        return None
 
 
 @dataclass(frozen=True)
@@ -386,8 +440,13 @@ def _load(load: Callable[..., object], source: object) -> object:
         return _Failure(error)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, case: Case, staged: Case) -> str:
+    """What to say of `error`, with the names that the files were to have."""
     if isinstance(error, InputError):
-        return str(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} (at {Path(where.filename).name}:{where.lineno})"
+        reason = str(error)
+    else:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} (at {Path(where.filename).name}:{where.lineno})"
+    for output, temporary in zip(case.outputs, staged.outputs, strict=True):
+        reason = reason.replace(str(temporary), str(output))
+    return reason

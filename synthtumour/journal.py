@@ -5,8 +5,16 @@
   what a run that was interrupted, or killed, is resumed from;
 - `manifest.csv`: one row a case in the order asked for, written when the run ends or is interrupted.
 
-A case is done when its files are as long as they were made and have the same CRC, and its parameters are the
-ones asked for. Files that the journal does not know are never replaced or removed.
+A case is done when its parameters are the ones asked for and all its files and inputs are the same as when it
+was made: of the same length and CRC. The CRC is taken again unless both times of the file are the same to the
+nanosecond. One of them (ctime) is set by the system alone, so no tool that puts back the other can hide a
+change; neither is ever compared with a clock.
+
+Files that the journal does not know are never replaced or removed. Workers write in folders of this run's
+own (`.synthtumour-...`) beside where the files go, and only the process that holds the journal gives them
+their names: so whatever is left of a run that was killed, here or on another host, cannot meddle with the
+next. Images are on the disk (fsync) before they have their names, which costs some 10 ms a case. The journal
+is not: what a power cut takes of it is made again.
 """
 
 from __future__ import annotations
@@ -15,20 +23,30 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import secrets
+import shutil
 import sys
+import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthtumour.lock import hold
-from synthtumour.volume import InputError, staged_outputs, staging_files
+from synthtumour.volume import STAGING, InputError, staged_outputs
 
 if TYPE_CHECKING:
     from synthtumour.fanout import Case
 
 RUN_FILE, JOURNAL_FILE, MANIFEST_FILE = "run.json", "journal.jsonl", "manifest.csv"
+CARRY_ON = "the same command carries on where this run stopped"
+_NOT_OURS = "{}: exists and was not made by this run; move it, or choose another output folder"
+_RUN_STAGING = re.compile(re.escape(STAGING) + "[0-9a-f]{16}")
+_PATIENCE_S = 5.0
 PACKAGES = ("numpy", "scipy", "SimpleITK", "pandas", "tqdm")
 
 
@@ -55,6 +73,9 @@ class Journal:
         self.overwrite = overwrite
         self.entries: dict[str, dict[str, Any]] = {}
         self._earlier: dict[str, Any] | None = None  # the settings of the run that was here
+        self._ours: set[str] = set()  # files that runs in this folder have made, relative to it
+        self._staging: list[Path] = []
+        self._tasks = 0
 
     def __enter__(self) -> Journal:
         """Raises InputError if another run is in the folder, or what it holds is not this run's."""
@@ -64,7 +85,10 @@ class Journal:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(hold(self.folder))
-                self._file = stack.enter_context(self.path.open("a+", encoding="utf-8"))
+                # Unbuffered, so that what a full disk does not take is not tried again on closing.
+                self._file = stack.enter_context(self.path.open("ab+", buffering=0))
+            except BlockingIOError as error:
+                raise InputError(f"{self.folder}: {error.strerror}; wait for it to end") from error
             except OSError as error:
                 reason = f"cannot be written ({error.strerror}); choose another output folder"
                 raise InputError(f"{self.folder}: {reason}") from error
@@ -89,34 +113,39 @@ class Journal:
 
     def _read(self) -> None:
         self._file.seek(0)
-        text = self._file.read()
-        if text and not text.endswith("\n"):  # the run was killed while it wrote this line
-            self._file.write("\n")
-            self._file.flush()
-        for line in text.splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+        content = self._file.readall()
+        if content and not content.endswith(b"\n"):  # the run was killed while it wrote this line
+            self._write(b"\n")
+        for line in content.splitlines():
+            with contextlib.suppress(ValueError):
                 entry = json.loads(line)
-                for name in entry.get("started", ()):
-                    self.entries[name] = {"status": "started", "outputs": entry["started"][name]}
+                if not isinstance(entry, dict):
+                    continue
+                self._ours.update(entry.get("reserved", ()))
+                self._staging += [self.folder / folder for folder in entry.get("staging", ())]
+                for name, outputs in entry.get("started", {}).items():
+                    self.entries[name] = {"status": "started", "outputs": outputs}
                 if "case" in entry:
                     self.entries[entry["case"]] = entry
                 if "removed" in entry:
                     self.entries.pop(entry["removed"], None)
+        for entry in self.entries.values():
+            if entry["status"] != "failed":
+                self._ours.update(entry["outputs"])
         run_file = self.folder / RUN_FILE
         if run_file.exists():
             try:
                 self._earlier = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
             except ValueError as error:
                 raise InputError(f"{run_file}: not written by this program; choose another folder") from error
+            if not isinstance(self._earlier, dict):
+                raise InputError(f"{run_file}: not written by this program; choose another folder")
 
     def _check_settings(self) -> None:
+        for path in (self.folder / MANIFEST_FILE, *self.reserved):
+            if _exists(path) and self._relative(path) not in self._ours:
+                raise InputError(f"{path}: exists and is not of this program; choose another output folder")
         if self._earlier is None:
-            if not self.entries:
-                for path in (self.folder / MANIFEST_FILE, *self.reserved):
-                    if path.exists():
-                        raise InputError(
-                            f"{path}: exists and is not of this program; choose another output folder"
-                        )
             return
         if self._earlier.get("program") != self.settings.get("program"):
             raise InputError(
@@ -141,14 +170,10 @@ class Journal:
 
         Raises InputError, before anything is changed, for files and cases that are not of this run.
         """
-        owned = {output for entry in self.entries.values() for output in entry["outputs"]}
         for case in plan.values():
             for output in case.outputs:
-                if output.exists() and self._relative(output) not in owned:
-                    raise InputError(
-                        f"{output}: exists and was not made by this run; move it, or choose another output "
-                        "folder"
-                    )
+                if _exists(output) and self._relative(output) not in self._ours:
+                    raise InputError(_NOT_OURS.format(output))
         surplus = [name for name in self.entries if name not in plan]
         if surplus and not self.overwrite:
             raise InputError(
@@ -156,41 +181,94 @@ class Journal:
                 f"asks for ({', '.join(surplus[:3])}{', ...' if len(surplus) > 3 else ''}); use another "
                 "output folder, or --overwrite to remove them"
             )
+        self._clear_staging()
         changed = [relative for name in surplus for relative in self.remove(name)]
-        for entry in list(self.entries.values()):  # what a killed run has left half written
-            if entry["status"] == "started":
-                for relative in entry["outputs"]:
-                    remove_partial(self.folder / relative)
-        packages = {name: metadata.version(name) for name in PACKAGES}
-        self._earlier = {
-            **_as_json(self.settings),
-            "packages": {"python": sys.version.split()[0], **packages},
-        }
+        packages = {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
+        self._earlier = {**_as_json(self.settings), "packages": packages}
         write_json(self._earlier, self.folder / RUN_FILE)
+        reserved = [self._relative(path) for path in (self.folder / MANIFEST_FILE, *self.reserved)]
+        if not self._ours.issuperset(reserved):
+            self._append({"reserved": reserved})
+            self._ours.update(reserved)
         return [f"{relative}: changed since an earlier run made it, left as it is" for relative in changed]
 
-    def start(self, cases: Iterable[Case]) -> None:
-        """Say, before a worker is told, that the files of `cases` are this run's."""
+    @contextlib.contextmanager
+    def work(self, cases: Iterable[Case]) -> Iterator[None]:
+        """While it lasts `cases` can be made. What the run said of the whole is withdrawn: no longer true."""
+        for path in (self.folder / MANIFEST_FILE, *self.reserved):
+            path.unlink(missing_ok=True)
+        name = f"{STAGING}{secrets.token_hex(8)}"
+        folders = sorted({output.parent for case in cases for output in case.outputs})
+        self._staging = [folder / name for folder in folders]
+        self._append({"staging": [self._relative(folder) for folder in self._staging]})
+        try:
+            for folder in self._staging:
+                try:
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    folder.mkdir()
+                except OSError as error:
+                    reason = f"cannot be written ({error.strerror}); choose another output folder"
+                    raise InputError(f"{folder.parent}: {reason}") from error
+            yield
+        finally:
+            self._clear_staging()
+
+    def _clear_staging(self) -> None:
+        for folder in self._staging:
+            if _RUN_STAGING.fullmatch(folder.name):
+                give_up = time.monotonic() + _PATIENCE_S
+                while (
+                    folder.exists() and time.monotonic() < give_up
+                ):  # a killed run's worker may be writing yet
+                    shutil.rmtree(folder, ignore_errors=True)
+        self._staging = []
+
+    def start(self, cases: Iterable[Case]) -> list[Case]:
+        """Say that the files of `cases` are this run's; return the cases as a worker is to write them."""
         started = {case.name: dict.fromkeys(map(self._relative, case.outputs)) for case in cases}
         self._append({"started": started})
         self.entries.update({name: {"status": "started", "outputs": o} for name, o in started.items()})
+        self._tasks += 1
+        place = Path(self._staging[0].name if self._staging else "", str(self._tasks))
+        return [replace(c, outputs=tuple(o.parent / place / o.name for o in c.outputs)) for c in cases]
 
-    def finish(self, case: Case, entry: dict[str, Any]) -> None:
-        outputs = entry.pop("outputs", None) or [None] * len(case.outputs)
+    def finish(self, case: Case, staged: Case, entry: dict[str, Any]) -> None:
+        """Give the files of a case that was made their names; note what became of it."""
+        states = dict.fromkeys(map(self._relative, case.outputs))
+        if entry["status"] == "made":
+            try:
+                for output in case.outputs:
+                    if _exists(output) and self._relative(output) not in self._ours:
+                        raise InputError(_NOT_OURS.format(output))
+                for output, temporary in zip(case.outputs, staged.outputs, strict=True):
+                    os.replace(temporary, output)
+                    self._ours.add(self._relative(output))
+                for output, crc in zip(case.outputs, entry.pop("crcs"), strict=True):
+                    states[self._relative(output)] = file_state(output, crc)
+            except (OSError, InputError) as error:
+                entry = {"status": "failed", "reason": str(error), "warnings": entry["warnings"]}
         if entry["status"] == "failed":  # what an earlier run made for it is not what is asked for now
             for output in case.outputs:
-                output.unlink(missing_ok=True)
-        states = dict(zip(map(self._relative, case.outputs), outputs, strict=True))
+                if self._relative(output) in self._ours:
+                    output.unlink(missing_ok=True)
+                    self._ours.discard(self._relative(output))
         line = {"case": case.name, "digest": _digest(case.parameters), "outputs": states, **entry}
         self._append(line)
         self.entries[case.name] = json.loads(json.dumps(line))
+
+    def end_task(self, staged: Iterable[Case]) -> None:
+        """Remove what a worker may have left of a task that came to its end."""
+        for folder in {output.parent for case in staged for output in case.outputs}:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def remove(self, name: str) -> list[str]:
         """Remove the files of a case that is no longer asked for; return those that were changed and stay."""
         changed = []
         for relative, state in self.entries[name]["outputs"].items():
             path = self.folder / relative
-            if path.exists() and state is not None and not _is_whole(path, state):
+            if relative not in self._ours:
+                continue
+            if path.exists() and state is not None and not is_same(path, state):
                 changed.append(relative)
             else:
                 path.unlink(missing_ok=True)
@@ -202,8 +280,11 @@ class Journal:
         entry = self.entries.get(case.name, {})
         if entry.get("status") != "made" or entry["digest"] != _digest(case.parameters):
             return False
-        states = [entry["outputs"].get(self._relative(output)) for output in case.outputs]
-        return all(state and _is_whole(o, state) for o, state in zip(case.outputs, states, strict=True))
+        files = [*case.inputs, *case.outputs]
+        states = [*entry.get("inputs", ()), *(entry["outputs"].get(self._relative(o)) for o in case.outputs)]
+        return len(files) == len(states) and all(
+            s and is_same(f, s) for f, s in zip(files, states, strict=True)
+        )
 
     def row(self, case: Case) -> dict[str, object]:
         entry = self.entries.get(case.name, {})
@@ -217,8 +298,19 @@ class Journal:
         return Path(os.path.relpath(path, self.folder)).as_posix()
 
     def _append(self, line: object) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self._write(json.dumps(line).encode() + b"\n")
+
+    def _write(self, content: bytes) -> None:
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); {CARRY_ON}") from error
+
+
+def _exists(path: Path) -> bool:
+    """Whether the name is taken, be it by a link that leads nowhere."""
+    return os.path.lexists(path)
 
 
 def _as_json(content: Mapping[str, object]) -> dict[str, object]:
@@ -239,26 +331,36 @@ def _flat(nested: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def output_state(path: Path) -> list[int]:
-    """Length, CRC-32 and time of change of a file just made."""
+def file_state(path: Path, crc: int | None = None) -> list[int]:
+    """Length, CRC-32 and times of change of a file."""
     status = path.stat()
-    return [status.st_size, zlib.crc32(path.read_bytes()), status.st_mtime_ns]
+    if crc is None:
+        crc = _crc(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return [status.st_size, crc, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def _is_whole(path: Path, state: list[int]) -> bool:
+def is_same(path: Path, state: Sequence[int]) -> bool:
+    """Whether the file at `path` still has the bytes that it had in `state`."""
     try:
         status = path.stat()
+        size, crc, *times = state
+        if status.st_size != size:
+            return False
+        # Whole seconds are a file system's that keeps no more, so there can be two changes at one time.
+        if times == [status.st_mtime_ns, status.st_ctime_ns] and times[1] % 10**9:
+            return True
+        return _crc(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns) == crc
     except OSError:
         return False
-    if status.st_size != state[0]:
-        return False
-    return status.st_mtime_ns == state[2] or zlib.crc32(path.read_bytes()) == state[1]
 
 
-def remove_partial(output: Path) -> None:
-    """Remove what a killed writer of `output` may have left beside it."""
-    for temporary in staging_files(output):
-        temporary.unlink(missing_ok=True)
+@lru_cache(maxsize=64)  # several cases may be made from one scan
+def _crc(path: Path, *_: int) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            crc = zlib.crc32(block, crc)
+    return crc
 
 
 def write_manifest(rows: list[dict[str, object]], path: Path) -> None:
@@ -284,9 +386,3 @@ def write_bytes(content: bytes, path: Path) -> None:
         return
     with staged_outputs([path]) as partial:
         partial[path].write_bytes(content)
-
-
-def file_state(path: Path) -> list[int]:
-    """Length and time of change of an input, for `Case.parameters`: another file there is another case."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]

@@ -28,8 +28,6 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
-from synthtumour.volume import InputError
-
 _LOCK_FILE = "run.lock"
 _PATIENCE_S = 0.5  # for a run that is just leaving, or one that looks who is here
 
@@ -38,21 +36,16 @@ _PATIENCE_S = 0.5  # for a run that is just leaving, or one that looks who is he
 def hold(folder: Path, part: str = "") -> Iterator[None]:
     """Hold `folder` for this run alone, or as `part` of a run beside its other parts.
 
-    Raises InputError that names the runs in the way, OSError if the folder cannot be written.
+    Raises BlockingIOError that names the runs in the way, or another OSError if the folder cannot be written.
     """
-    if fcntl is None:
-        yield
-        return
     with contextlib.ExitStack() as stack:
         try:
-            descriptor = stack.enter_context(_locked(folder / _LOCK_FILE, shared=bool(part)))
+            descriptor = stack.enter_context(locked(folder / _LOCK_FILE, shared=bool(part)))
             if part:
-                descriptor = stack.enter_context(_locked(folder / f"run-{part}.lock"))
+                descriptor = stack.enter_context(locked(folder / f"run-{part}.lock"))
         except BlockingIOError as error:
             holders = "; ".join(_holders(folder)) or "it has not said which"
-            raise InputError(
-                f"{folder}: another run is writing here ({holders}); wait for it to end"
-            ) from error
+            raise BlockingIOError(error.errno, f"another run is writing here ({holders})") from error
         with contextlib.suppress(OSError):  # on a full disk the lock holds without words
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(_who_this_is()).encode())
@@ -60,11 +53,13 @@ def hold(folder: Path, part: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, shared: bool = False) -> Iterator[int]:
+def locked(path: Path, shared: bool = False) -> Iterator[int]:
     """The descriptor of `path`, locked; BlockingIOError if it is held. Whoever leaves last removes it."""
     patient_until = time.monotonic() + _PATIENCE_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if fcntl is None:
+            break
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -83,8 +78,9 @@ def _locked(path: Path, shared: bool = False) -> Iterator[int]:
         yield descriptor
     finally:
         with contextlib.suppress(OSError):  # parts may go on holding it
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
         os.close(descriptor)
 
 

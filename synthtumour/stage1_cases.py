@@ -17,7 +17,7 @@ from synthtumour.presets import Preset
 from synthtumour.shape import brain_box_columns
 from synthtumour.stage1 import in_other_contrast, prepare_brain, skull_stripped, synthesise, untouched
 from synthtumour.subjects import Scan
-from synthtumour.volume import InputError, Volume, read_volume, write_volumes
+from synthtumour.volume import InputError, Volume, read_volume, write_in_place
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
         ]
     except InputError as error:
         raise InputError(f"{source.shown}: {error}") from error
-    write_volumes({label: made.label, **dict(zip(images, (made.image, *others), strict=True))})
+    for volume, path in zip((made.label, made.image, *others), (label, *images), strict=True):
+        write_in_place(volume, path)
     record = {**made.record, "skull_strip": source.skull_strip}
     drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
     return {

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from synthtumour.fanout import Case
-from synthtumour.journal import file_state
 from synthtumour.nnunet import VAL_SUFFIX, dataset_at, safe_name
 from synthtumour.presets import GateLimits, Mixing
 from synthtumour.preview import write_preview
@@ -32,7 +31,6 @@ from synthtumour.volume import (
     EXTENSIONS,
     InputError,
     read_volume,
-    staged_outputs,
     write_in_place,
 )
 
@@ -52,12 +50,16 @@ class HeadFiles:
     skull_strip: bool = False
 
     @property
-    def state(self) -> list[object]:
-        """What makes these files other files."""
-        files = (*self.channels, self.mask, self.label, self.softmax)
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return tuple(file for file in (*self.channels, self.mask, self.label, self.softmax) if file)
+
+    @property
+    def about(self) -> list[object]:
+        """What else than the bytes in them a case made from these files follows from."""
         return [
             self.skull_strip,
-            *([file.name, *file_state(file)] if file and file.is_file() else None for file in files),
+            *(file and file.name for file in (*self.channels, self.mask, self.label, self.softmax)),
         ]
 
 
@@ -211,9 +213,13 @@ def read_head(files: HeadFiles) -> Head:
     return check_channels(tuple(channels), brain.array > 0, files.channels)
 
 
-@lru_cache(maxsize=4)
 def _recipient(files: HeadFiles) -> Head:
-    """A recipient, kept for the next cases of this worker."""
+    """A recipient, kept for the next cases of this worker while its files stay the same."""
+    return _kept_head(files, tuple(file.stat().st_mtime_ns for file in files.files))
+
+
+@lru_cache(maxsize=4)
+def _kept_head(files: HeadFiles, _: tuple[int, ...]) -> Head:
     return read_head(files)
 
 
@@ -229,8 +235,8 @@ def read_donor(files: HeadFiles, limits: GateLimits) -> Donor:
 def gate_case(files: HeadFiles, limits: GateLimits) -> Case:
     """The look at one head: a donor if it has a label, else a recipient."""
     role = "donor" if files.label else "healthy"
-    parameters = {"limits": asdict(limits) if files.label else None, "files": files.state}
-    return Case(f"{role}/{files.name}", (), parameters, {"role": role, "name": files.name})
+    parameters = {"limits": asdict(limits) if files.label else None, "files": files.about}
+    return Case(f"{role}/{files.name}", (), parameters, files.files, {"role": role, "name": files.name})
 
 
 def load_for_gate(source: tuple[HeadFiles, GateLimits]) -> tuple[HeadFiles, GateLimits]:
@@ -276,8 +282,8 @@ def mix_case(
         "seed": seed,
         "mixing": asdict(mixing),
         "limits": asdict(source.limits),
-        "donor": [donor.name, donor.state],
-        "recipients": [[recipient, source.recipients[recipient].state] for recipient in recipients],
+        "donor": [donor.name, donor.about],
+        "recipients": [[recipient, source.recipients[recipient].about] for recipient in recipients],
     }
     columns = {
         "id1": donor.name,
@@ -287,7 +293,11 @@ def mix_case(
         "split": split,
         "seed": seed,
     }
-    return Case(name, outputs, parameters, columns)
+    inputs = [
+        *donor.files,
+        *(file for recipient in recipients for file in source.recipients[recipient].files),
+    ]
+    return Case(name, outputs, parameters, tuple(inputs), columns)
 
 
 def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Mapping[str, object]:
@@ -299,14 +309,11 @@ def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Map
     rng = case_generator(parameters["seed"], case.name)
     files, recipient, mixed, attempts = _first_that_fits(donor, candidates, mixing, rng)
     count = len(mixed.channels)
-    for output in case.outputs:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    with staged_outputs(case.outputs) as partial:
-        for volume, path in zip((*mixed.channels, mixed.label), case.outputs[: count + 1], strict=True):
-            write_in_place(volume, partial[path])
-        for path in case.outputs[count + 1 :]:
-            before, after = recipient.channels[0].array, mixed.channels[0].array
-            write_preview(partial[path], before, after, mixed.label.array, recipient.brain, recipient.grid)
+    for volume, path in zip((*mixed.channels, mixed.label), case.outputs[: count + 1], strict=True):
+        write_in_place(volume, path)
+    for path in case.outputs[count + 1 :]:
+        before, after = recipient.channels[0].array, mixed.channels[0].array
+        write_preview(path, before, after, mixed.label.array, recipient.brain, recipient.grid)
     chosen = {"id2": files.name, "recipient_subject": files.subject, "attempts": attempts}
     return {**chosen, **_columns(mixed.record), **brain_box_columns(recipient.brain, recipient.grid)}
 
@@ -368,10 +375,14 @@ class Member:
     def parameters(self) -> dict[str, object]:
         """What the bytes of the case follow from."""
         if self.head is None:
-            return {"files": [file_state(file) for file in self.files]}
+            return {"copied": True}
         if self.head.label is None:
-            return {"tumour-free": self.head.state}
-        return {"donor": self.head.state, "limits": asdict(self.limits)}
+            return {"tumour-free": self.head.about}
+        return {"donor": self.head.about, "limits": asdict(self.limits)}
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        return self.files if self.head is None else self.head.files
 
 
 @dataclass(frozen=True)
@@ -427,12 +438,9 @@ def load_member(source: Member) -> Member:
 
 def make_member(member: Member, case: Case) -> Mapping[str, object]:
     """Copy a case, or write a donor with its cleaned pseudo-label or a tumour-free scan with an empty one."""
-    for output in case.outputs:
-        output.parent.mkdir(parents=True, exist_ok=True)
     if member.head is None:
-        with staged_outputs(case.outputs) as partial:
-            for file, output in zip(member.files, case.outputs, strict=True):
-                shutil.copyfile(file, partial[output])
+        for file, output in zip(member.files, case.outputs, strict=True):
+            shutil.copyfile(file, output)
         return {"volume_ml": member.volume_ml}
     if member.head.label is None:
         head, tumour, volume_ml = read_head(member.head), None, 0.0
@@ -440,7 +448,6 @@ def make_member(member: Member, case: Case) -> Mapping[str, object]:
         donor = read_donor(member.head, member.limits)
         head, tumour, volume_ml = donor.head, donor.label, donor.measured["volume_ml"]
     label = head.channels[0].with_array(np.zeros_like(head.brain) if tumour is None else tumour)
-    with staged_outputs(case.outputs) as partial:
-        for volume, path in zip((*head.channels, label), case.outputs, strict=True):
-            write_in_place(volume, partial[path])
+    for volume, path in zip((*head.channels, label), case.outputs, strict=True):
+        write_in_place(volume, path)
     return {"volume_ml": volume_ml}

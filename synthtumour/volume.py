@@ -8,9 +8,14 @@ world coordinates are RAS in mm. Files are read and written by SimpleITK in the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
+import hashlib
 import os
+import shutil
+import signal
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +24,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from synthtumour.lock import locked
+
 EXTENSIONS = (".nii.gz", ".nii", ".mha", ".nrrd")
+STAGING = ".synthtumour-"  # begins the names of folders for files that are being written
+_LOCK, _ASIDE = ".lock", ".before"  # in such a folder: its lock, and the file that is being replaced
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 # What ITK may carry from one NIfTI header to the next; everything else follows from the new array.
 _KEPT_METADATA = ("qform_code_name", "sform_code_name", "descrip", "xyzt_units")
@@ -27,6 +36,7 @@ _KEPT_METADATA = ("qform_code_name", "sform_code_name", "descrip", "xyzt_units")
 _NIFTI_GEOMETRY = (slice(76, 92), slice(252, 328))
 # By header size (NIfTI-1, NIfTI-2): where the voxel type and the offset of the voxels are kept, and how.
 _NIFTI_TYPE_AND_OFFSET = {348: (70, 108, "f"), 540: (12, 168, "q")}
+_LONGEST_HEADER = 540
 
 
 class InputError(ValueError):
@@ -220,12 +230,9 @@ def check_output(path: Path, *inputs: Path | None) -> None:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: cannot be written; choose another output path")
-    for written in (path, *staging_files(path)):
-        for other in inputs:
-            if other is not None and written.exists() and other.exists() and written.samefile(other):
-                raise InputError(
-                    f"{path}: output would overwrite the input {other}; choose another output path"
-                )
+    for other in inputs:
+        if other is not None and path.exists() and other.exists() and path.samefile(other):
+            raise InputError(f"{path}: output would overwrite the input {other}; choose another output path")
 
 
 def extension_of(path: str | os.PathLike[str]) -> str:
@@ -247,56 +254,160 @@ def write_volumes(volumes: Mapping[str | os.PathLike[str], Volume]) -> None:
 
 @contextlib.contextmanager
 def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
-    """Sibling temporary file for each of `paths`; moved into place on success, removed on any error.
+    """A temporary file for each of `paths`; on success all take their names, on any error none does.
 
-    The names are fixed, not random, so that what a killed run leaves behind is taken up by the next one.
-    Raises InputError if the disk refuses.
+    Each lies in a folder of our own beside its path, so on the same file system, and is on the disk before
+    the first takes its name: a power cut leaves no half file under a final name either. The folders' names
+    follow from the paths, so that the next run takes up and clears away what a killed one has left.
+    Raises InputError if the disk refuses, or another process is writing one of `paths`.
     """
-    partial = {path: staging_files(path)[0] for path in paths}
+    paths = list(paths)
+    with contextlib.ExitStack() as stack:
+        try:
+            with _undisturbed():
+                folders = [stack.enter_context(_staging_folder(path)) for path in paths]
+            partial = {path: folder / path.name for path, folder in zip(paths, folders, strict=True)}
+            yield partial
+            for temporary in partial.values():
+                sync(temporary)
+            if len(paths) == 1:
+                os.replace(partial[paths[0]], paths[0])
+            else:
+                aside = {path: folder / _ASIDE for path, folder in zip(paths, folders, strict=True)}
+                with _undisturbed():
+                    _replace_all(partial, aside)
+        except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError when it cannot write
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"cannot write {', '.join(map(str, paths))}: {reason}") from error
+        finally:
+            with _undisturbed():
+                stack.close()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """While it lasts, Ctrl-C and SIGTERM wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in numbers}
     try:
-        yield partial
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in waiting:
+            signal.raise_signal(came)
+
+
+def _replace_all(partial: Mapping[Path, Path], aside: Mapping[Path, Path]) -> None:
+    """Give every file its name, or leave all as it was; killed half-way, no old file is beside a new one."""
+    try:
+        for path in partial:
+            if path.is_file():
+                os.replace(path, aside[path])
         for path, temporary in partial.items():
             os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError when it cannot write
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"cannot write {', '.join(map(str, partial))}: {reason}") from error
-    finally:
-        for temporary in partial.values():
-            temporary.unlink(missing_ok=True)
+    except BaseException:
+        for path, temporary in partial.items():
+            if aside[path].exists():
+                os.replace(aside[path], path)
+            elif not temporary.exists():
+                path.unlink(missing_ok=True)
+        raise
 
 
-def staging_files(path: Path) -> tuple[Path, Path]:
-    """The temporary files beside `path`: what is to become it, and uncompressed voxels on their way there."""
-    partial = path.with_name(f".partial-{path.name}")
-    return partial, _uncompressed(partial)
+@contextlib.contextmanager
+def _staging_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` for this process alone; it is gone at the end."""
+    folder = staging_folder(path)
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process was just leaving it
+                if any(folder.iterdir()) and not (folder / _LOCK).exists():
+                    raise FileExistsError(f"{folder} is in the way; it is not of this program, so move it")
+                stack.enter_context(locked(folder / _LOCK))
+                break
+        ours = (folder / path.name, folder / _ASIDE, _uncompressed(folder / path.name))
+        for leftover in ours:
+            leftover.unlink(missing_ok=True)
+        try:
+            yield folder
+        finally:
+            for leftover in ours:
+                leftover.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def staging_folder(path: Path) -> Path:
+    """The folder beside `path` where it is written before it takes its name."""
+    return path.with_name(f"{STAGING}{_digest(path.name)}")
+
+
+def sync(path: Path) -> None:
+    """Wait until `path` is on the disk, which also brings up what a network file system has yet to refuse."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _uncompressed(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".raw.nii")
+    return path.with_name(f"{_digest(path.name)}.nii")
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 def write_in_place(volume: Volume, path: Path) -> None:
-    """Write `volume` to `path` as it is; for whoever stages the file (`staged_outputs`)."""
+    """Write `volume` to `path` as it is; for whoever stages the file (`staged_outputs`).
+
+    Raises OSError or, from SimpleITK, RuntimeError if it cannot be written.
+    """
     _check_name(path)
     extension_of(path)
     image, name = volume.to_image(), path.name.lower()
     compress = not name.endswith(".nii")
     source = volume._stored.nifti_geometry
     if not source or not name.endswith((".nii", ".nii.gz")) or not _is_oblique(volume.grid):
-        with _silent_stderr():  # ITK remarks on metadata that other formats do not keep
-            sitk.WriteImage(image, str(path), useCompression=compress)
+        _write(image, path, compress)
         return
     # NIfTI keeps oblique axes as float32 quaternions and ITK rounds them anew at each writing, so they
     # drift by a bit in the last place. The source's own bytes go back in their place.
     uncompressed = _uncompressed(path)
     try:
-        sitk.WriteImage(image, str(uncompressed))
+        _write(image, uncompressed, compress=False)
         content = bytearray(uncompressed.read_bytes())
     finally:
         uncompressed.unlink(missing_ok=True)
     for where, original in zip(_NIFTI_GEOMETRY, source, strict=True):
         content[where] = original
     path.write_bytes(gzip.compress(content, compresslevel=4, mtime=0) if compress else content)
+
+
+def _write(image: sitk.Image, path: Path, compress: bool) -> None:
+    """Write an image and make sure of it: on a full disk ITK cuts NIfTI and NRRD short and says nothing."""
+    with _silent_stderr():  # ITK remarks on metadata that other formats do not keep
+        sitk.WriteImage(image, str(path), useCompression=compress)
+    name = path.name.lower()
+    if name.endswith(".nii.gz"):
+        whole = _header_of_faithful_read(path, image) is not None
+    elif name.endswith(".nii"):
+        voxels = sitk.GetArrayViewFromImage(image)
+        with path.open("rb") as file:
+            layout = _layout_of(file.read(_LONGEST_HEADER))
+        whole = layout is not None and path.stat().st_size == layout.offset + voxels.nbytes
+    else:
+        with _silent_stderr():
+            back = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        whole = np.array_equal(back, sitk.GetArrayViewFromImage(image), equal_nan=back.dtype.kind == "f")
+    if not whole:
+        full = shutil.disk_usage(path.parent).free < sitk.GetArrayViewFromImage(image).nbytes
+        code = errno.ENOSPC if full else errno.EFBIG
+        raise OSError(code, os.strerror(code))
 
 
 def _header_of_faithful_read(path: Path, image: sitk.Image) -> bytes | None:

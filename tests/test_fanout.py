@@ -38,7 +38,7 @@ def make(loaded: str, case: Case) -> Mapping[str, object]:
     time.sleep(float(case.parameters.get("sleep", 0)))
     for output in case.outputs:
         output.write_text(f"{case.name} of {loaded}, {json.dumps(case.parameters)}")
-    with open(case.outputs[0].parent / "log.txt", "a") as log:
+    with open(case.outputs[0].parents[2] / "log.txt", "a") as log:
         log.write(f"{case.name} {os.getpid()}\n")
     return {"volume_ml": 1.5, "count": 3, "threads": os.environ.get("OPENBLAS_NUM_THREADS")}
 
@@ -49,7 +49,7 @@ def groups_in(
     def case(n: int, v: int) -> Case:
         extra = {"what": what[n]} if n in what else {}
         outputs = (folder / "made" / f"c{n}_{v}.txt",)
-        return Case(f"c{n}_{v}", outputs, {**parameters, **extra}, {"subject": f"s{n}"})
+        return Case(f"c{n}_{v}", outputs, {**parameters, **extra}, columns={"subject": f"s{n}"})
 
     return [
         Group("broken" if what.get(n) == "broken" else f"s{n}", tuple(case(n, v) for v in range(variants)))
@@ -271,13 +271,14 @@ def test_kill_9_ends_the_workers_and_the_same_command_carries_on(tmp_path: Path)
         time.sleep(0.05)
     assert not any(map(is_running, workers))
     assert not (folder / "manifest.csv").exists()
+    assert list((folder / "made").glob(".*"))  # half made, or about to be given its name
     with (folder / "journal.jsonl").open("a") as journal:
         journal.write('{"case": "c23_0", "sta')  # killed in the middle of a line
-    (folder / "made/.partial-c20_0.txt").write_text("half")
     report = run(folder, groups_in(folder, 24, sleep=0.15), workers=2)
     assert report.made + report.kept == 24 and report.kept > 0
     assert len(set(logged(folder))) == 24 and len(logged(folder)) <= 24 + 4
     assert [row["status"] for row in manifest(folder)] == ["made"] * 24
+    assert not list(folder.rglob(".*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -17,7 +17,6 @@ import pytest
 from conftest import ROOT
 
 from synthtumour.lock import hold
-from synthtumour.volume import InputError
 
 HOLDING = """
 import sys
@@ -40,7 +39,7 @@ def held_by_another(folder: Path, *part: str, end: str = "close") -> Iterator[su
 
 
 def refusal(folder: Path, *part: str) -> str:
-    with pytest.raises(InputError) as refused, hold(folder, *part):
+    with pytest.raises(BlockingIOError) as refused, hold(folder, *part):
         pass
     return str(refused.value)
 

@@ -569,12 +569,17 @@ def test_scaled_integers_are_read_as_what_they_mean(
     assert resect(scaled, tmp_path / "i.nii", tmp_path / "l.nii", "--brain-mask", mask) == 0
 
 
-def test_input_named_like_the_temporary_file_survives(make_head: MakeHead, tmp_path: Path) -> None:
+def test_files_in_a_folder_named_like_ours_survive(make_head: MakeHead, tmp_path: Path) -> None:
+    from synthtumour.volume import staging_folder
+
     scan = make_head()
-    unlucky = tmp_path / ".partial-i.nii.gz"
+    unlucky = staging_folder(tmp_path / "i.nii.gz") / "i.nii.gz"
+    unlucky.parent.mkdir()
     unlucky.write_bytes(scan.read_bytes())
     assert resect(unlucky, tmp_path / "i.nii.gz", tmp_path / "l.nii.gz") == 2
+    assert resect(scan, tmp_path / "i.nii.gz", tmp_path / "l.nii.gz") == 2
     assert unlucky.read_bytes() == scan.read_bytes()
+    assert not (tmp_path / "l.nii.gz").exists()
 
 
 def test_large_integers_that_nothing_touches_stay_exact(tmp_path: Path) -> None:
