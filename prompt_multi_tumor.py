@@ -30,6 +30,7 @@ examples:
 A run that was interrupted is carried on by the same command; a finished one is left as it is.
 """
 PROGRAM = "prompt_multi_tumor.py"
+PREVIEWS_FOLDER = "previews"
 DEMO_DATA = Path(__file__).resolve().parent / "DemoData"  # in the source, not beside an installed command
 
 
@@ -116,7 +117,7 @@ def prompt(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage1_cases
     from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at
-    from synthtumour.report import REPORT_FILE, write_report
+    from synthtumour.report import REPORT_FILE, SHEET_FILE, write_report
     from synthtumour.subjects import find_scans
     from synthtumour.volume import InputError
 
@@ -130,7 +131,7 @@ def prompt(args: argparse.Namespace) -> int:
     found = find_scans(args.input, args.image_name, args.mask_name)
     groups = plan(args, preset, found, dataset)
     about = settings(args, preset)
-    reserved = (*dataset.files, dataset.folder / REPORT_FILE)
+    reserved = (*dataset.files, dataset.folder / REPORT_FILE, dataset.folder / SHEET_FILE)
     with Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         report = fanout.run(
             groups,
@@ -138,8 +139,15 @@ def prompt(args: argparse.Namespace) -> int:
             stage1_cases.make_case,
             journal,
             workers=args.workers,
-            preload=("synthtumour.stage1_cases",),
+            preload=("synthtumour.stage1_cases", "synthtumour.preview")[: 1 + args.preview],
         )
+        if args.preview and report.made + report.kept:
+            from synthtumour.preview import write_contact_sheet
+
+            title = f"{dataset.folder.name}, preset {args.preset}, seed {args.seed}"
+            write_contact_sheet(
+                dataset.folder / SHEET_FILE, report.rows, dataset.folder / PREVIEWS_FOLDER, title
+            )
         page = write_report(
             dataset.folder,
             report.rows,
@@ -171,6 +179,8 @@ def check(args: argparse.Namespace) -> None:
     for folder in (args.output, args.output / "imagesTr", args.output / "labelsTr"):
         if folder.resolve() == args.input.resolve():
             raise InputError(f"{args.input}: is also where the output would go; choose another --output")
+    if args.preview:
+        import synthtumour.preview  # noqa: F401  a missing Pillow is told before any work
 
 
 def settings(args: argparse.Namespace, preset: Preset) -> dict[str, object]:
@@ -294,10 +304,12 @@ def describe(
         "source": source.shown,
         "mask": scan.mask.relative_to(args.input).as_posix() if scan.mask else "",
     }
-    images = [dataset.image(case, channel) for channel in range(1 + len(source.channels))]
+    outputs = [dataset.label(case), *(dataset.image(case, n) for n in range(1 + len(source.channels)))]
+    if args.preview:
+        outputs.append(dataset.folder / PREVIEWS_FOLDER / f"{case}.png")
     channels = [path for _, path in source.channels]
     inputs = tuple(path for path in (scan.image, scan.mask, *channels, prior) if path)
-    return Case(case, (dataset.label(case), *images), parameters, inputs, columns)
+    return Case(case, tuple(outputs), parameters, inputs, columns)
 
 
 # ---------------------------------------------------------------- the end
@@ -312,6 +324,7 @@ def finish(
     """
     from synthtumour.journal import MANIFEST_FILE
     from synthtumour.nnunet import next_commands, write_dataset
+    from synthtumour.report import SHEET_FILE
 
     there = [row for row in report.rows if row["status"] == "made"]
     training = [str(row["case"]) for row in there if row["split"] == "train"]
@@ -351,6 +364,8 @@ def finish(
     channels = ("FLAIR", *(contrast.upper() for contrast in args.channels))
     about = f"Stage 1 of SynthTumour {__version__}, seed {args.seed}"
     write_dataset(dataset, training, validation, about, channels, regions=labels == "brats")
+    if args.preview:
+        say(f"pictures: {dataset.folder / PREVIEWS_FOLDER}; some on one sheet: {dataset.folder / SHEET_FILE}")
     if not (training and validation):
         say("no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)")
     trainer = ""

@@ -70,7 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--case", help="which case of the manifest.csv given to --from-record")
     parser.add_argument(
-        "--preview", type=Path, metavar="PNG", help="write a picture: three planes, before and after"
+        "--preview",
+        type=Path,
+        metavar="PNG",
+        help="write a picture: three planes; before, after, label outlined",
     )
     parser.add_argument(
         "--channel",
@@ -110,6 +113,8 @@ def resect(args: argparse.Namespace) -> int:
         extension_of(path)
     if args.preview and args.preview.suffix.lower() != ".png":
         raise InputError(f"{args.preview}: the preview is a PNG; name it so")
+    if args.preview:  # now, so that a missing Pillow is told before any work
+        from synthtumour.preview import write_stage1_preview
     outputs = [p for p in (args.output_image, args.output_label, args.record, args.preview) if p]
     channels = [(contrast, Path(path), Path(output)) for contrast, path, output in args.channel]
     for contrast, _, output in channels:
@@ -166,16 +171,8 @@ def resect(args: argparse.Namespace) -> int:
         if args.record:
             partial[args.record].write_text(json.dumps(made.record, indent=1) + "\n", encoding="utf-8")
         if args.preview:
-            from synthtumour.preview import write_preview
-
-            write_preview(
-                partial[args.preview],
-                original.array,
-                made.image.array,
-                made.label.array,
-                brain.array,
-                scan.grid,
-            )
+            name = made.record["case"] or "/".join(args.scan.absolute().parts[-2:])
+            write_stage1_preview(partial[args.preview], name, original, brain, made)
     print(summary(made.record))
     return 0
 

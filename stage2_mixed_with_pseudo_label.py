@@ -102,9 +102,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="channels _0000, _0001, ... of every scan, mixed alike (default: 1)",
     )
     add(where, "--prefix", metavar="NAME", help="<prefix>_CarveMix_<i> (default: the dataset's name)")
-    add(
-        where, "--preview", action="store_true", help="a picture of every case, in --mask_check_path/pictures"
-    )
     for name, whose in (("--donor-masks", "--imagesTr_path"), ("--healthy-masks", "--healthyimgTr")):
         add(
             where,
@@ -237,7 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
 def stage2(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage2_cases
     from synthtumour.journal import Journal
-    from synthtumour.report import REPORT_FILE, write_report
+    from synthtumour.report import REPORT_FILE, SHEET_FILE, write_report
 
     check(args)
     mixing, limits = mixing_from(args), limits_from(args)
@@ -260,7 +257,7 @@ def stage2(args: argparse.Namespace) -> int:
     )
 
     about = settings(args, mixing, limits)
-    reserved = (table, folder / REPORT_FILE)
+    reserved = (table, folder / REPORT_FILE, folder / SHEET_FILE)
     with Journal(folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, args.workers)
         if gate.interrupted:
@@ -283,10 +280,15 @@ def stage2(args: argparse.Namespace) -> int:
             stage2_cases.make_mixed,
             journal,
             workers=args.workers,
-            preload=("synthtumour.stage2_cases",),
+            preload=("synthtumour.stage2_cases", "synthtumour.preview")[: 1 + args.preview],
         )
         write_rejected(rejected, folder)
         write_mix_ids(report, table)
+        if args.preview and report.made + report.kept:
+            from synthtumour.preview import write_contact_sheet
+
+            title = f"{prefix(args)}, seed {args.seed}"
+            write_contact_sheet(folder / SHEET_FILE, report.rows, folder / PICTURES_FOLDER, title)
         page = write_report(
             folder,
             report.rows,
@@ -350,6 +352,8 @@ def check(args: argparse.Namespace) -> None:
             re.compile(args.subject_pattern)
         except re.error as error:
             raise InputError(f"--subject-pattern {args.subject_pattern!r}: {error}") from error
+    if args.preview:
+        import synthtumour.preview  # noqa: F401  a missing Pillow is told before any work
     for masks in (args.donor_masks, args.healthy_masks):
         if masks is not None and not masks.is_dir():
             raise InputError(f"{masks}: no such folder; give the folder of the brain masks")
@@ -611,6 +615,8 @@ def say_what_there_is(
     folder: Path,
     table: Path,
 ) -> None:
+    from synthtumour.report import SHEET_FILE
+
     there = [row for row in report.rows if row["status"] == "made"]
     print_safely("")
     if report.interrupted:
@@ -646,6 +652,8 @@ def say_what_there_is(
         f"{args.labelsTr_path.parent / 'labelsTrMix'}"
     )
     print_safely(f"every case, drawn and measured: {table}; what was rejected: {folder / REJECTED_FILE}")
+    if args.preview and there:
+        print_safely(f"pictures: {folder / PICTURES_FOLDER}; some on one sheet: {folder / SHEET_FILE}")
 
 
 def combine(

@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
-import SimpleITK as sitk  # noqa: E402
+from PIL import Image  # noqa: E402
 
-from synthtumour.preview import preview_picture  # noqa: E402
+from synthtumour.preview import columns_of, preview_picture  # noqa: E402
 from synthtumour.stage1 import brain_mask_beside, prepare_brain, synthesise  # noqa: E402
 from synthtumour.volume import read_volume  # noqa: E402
 
@@ -27,14 +27,10 @@ def main() -> int:
         scan = read_volume(path)
         brain = prepare_brain(scan, path, brain_mask_beside(path))
         made = synthesise(scan, brain, seed=seed, task=task)
-        picture = preview_picture(scan.array, made.image.array, made.label.array, brain.array, scan.grid)
-        pictures.append(
-            np.concatenate(np.split(picture, 2), axis=1)
-        )  # before on the left, after on the right
-    width = max(p.shape[1] for p in pictures)
-    rows = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0))) for p in pictures]
-    image = sitk.GetImageFromArray(np.concatenate(rows), isVector=True)
-    sitk.WriteImage(image, str(ROOT / "Figs" / "stage1.png"))
+        columns = columns_of("before", scan, "after", made.image, made.label.array, brain.array)
+        picture = preview_picture(columns, (subject, f"{task}, seed {seed}")).convert("RGB")
+        pictures.append(np.array(picture)[:266])  # the axial planes
+    Image.fromarray(np.concatenate(pictures)).save(ROOT / "Figs" / "stage1.png")
     return 0
 
 

@@ -34,6 +34,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
     )
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help="a picture of every case, and contact_sheet.png of some of them (needs Pillow)",
+    )
     parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
 
 

@@ -223,8 +223,16 @@ class Journal:
                     shutil.rmtree(folder, ignore_errors=True)
         self._staging = []
 
-    def start(self, cases: Iterable[Case]) -> list[Case]:
-        """Say that the files of `cases` are this run's; return the cases as a worker is to write them."""
+    def start(self, cases: Sequence[Case]) -> list[Case]:
+        """Say that the files of `cases` are this run's; return the cases as a worker is to write them.
+
+        What an earlier run made of a case beside these files, a picture say, would no longer be true of it.
+        """
+        for case in cases:
+            asked = set(map(self._relative, case.outputs))
+            for relative, state in self.entries.get(case.name, {}).get("outputs", {}).items():
+                if relative not in asked and state and is_same(self.folder / relative, state):
+                    (self.folder / relative).unlink()
         started = {case.name: dict.fromkeys(map(self._relative, case.outputs)) for case in cases}
         self._append({"started": started})
         self.entries.update({name: {"status": "started", "outputs": o} for name, o in started.items()})

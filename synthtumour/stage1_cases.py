@@ -57,10 +57,9 @@ def load_scan(source: Source) -> Loaded:
 
 
 def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
-    """Write image and label of one case and return what the manifest says of it."""
+    """Write label, images and perhaps a picture of one case and return what the manifest says of it."""
     source, scan, brain = loaded.source, loaded.scan, loaded.brain
     parameters: Mapping[str, Any] = case.parameters
-    label, *images = case.outputs
     preset = Preset(**parameters["preset"])
     drawn_for = {"seed": parameters["seed"], "case": parameters["drawn_for"]}
     try:
@@ -83,8 +82,13 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
         ]
     except InputError as error:
         raise InputError(f"{source.shown}: {error}") from error
-    for volume, path in zip((made.label, made.image, *others), (label, *images), strict=True):
+    volumes = (made.label, made.image, *others)
+    for volume, path in zip(volumes, case.outputs, strict=False):
         write_in_place(volume, path)
+    for path in case.outputs[len(volumes) :]:
+        from synthtumour.preview import write_stage1_preview
+
+        write_stage1_preview(path, case.name, scan, brain, made)
     record = {**made.record, "skull_strip": source.skull_strip}
     drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
     return {

@@ -21,7 +21,6 @@ import numpy as np
 from synthtumour.fanout import Case
 from synthtumour.nnunet import VAL_SUFFIX, dataset_at, safe_name
 from synthtumour.presets import GateLimits, Mixing
-from synthtumour.preview import write_preview
 from synthtumour.pseudo_labels import Donor, Head, Rejected, check_channels, checked_donor
 from synthtumour.shape import brain_box_columns
 from synthtumour.stage1 import case_generator, prepare_brain, skull_stripped
@@ -309,11 +308,14 @@ def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Map
     rng = case_generator(parameters["seed"], case.name)
     files, recipient, mixed, attempts = _first_that_fits(donor, candidates, mixing, rng)
     count = len(mixed.channels)
-    for volume, path in zip((*mixed.channels, mixed.label), case.outputs[: count + 1], strict=True):
-        write_in_place(volume, path)
+    for image, path in zip((*mixed.channels, mixed.label), case.outputs[: count + 1], strict=True):
+        write_in_place(image, path)
     for path in case.outputs[count + 1 :]:
-        before, after = recipient.channels[0].array, mixed.channels[0].array
-        write_preview(path, before, after, mixed.label.array, recipient.brain, recipient.grid)
+        from synthtumour.preview import volume_text, write_stage2_preview
+
+        volume = volume_text(mixed.record["measured"]["volume_ml"])
+        facts = f"{volume}, {parameters['donor'][0]} in {files.name}, seed {parameters['seed']}"
+        write_stage2_preview(path, case.name, facts, donor, recipient, mixed)
     chosen = {"id2": files.name, "recipient_subject": files.subject, "attempts": attempts}
     return {**chosen, **_columns(mixed.record), **brain_box_columns(recipient.brain, recipient.grid)}
 
