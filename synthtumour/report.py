@@ -287,7 +287,7 @@ def _what_is_said(row: Row, column: str) -> tuple[str, str]:
     own = {str(row[key]) for key in ("case", "source", "mask") if key in row}
     for name in sorted(own, key=len, reverse=True):
         said = re.sub(rf"(\S*/)?{re.escape(name)}", "…", said)
-    return str(row["case"]), said
+    return str(row["case"]), said.removeprefix("…: ")
 
 
 def _grouped(names: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

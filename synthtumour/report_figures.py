@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy import ndimage
 
 from synthtumour.report import Brains, Row, contrast, evenly, number, volume
@@ -185,6 +185,7 @@ def _bars(side: str) -> dict[str, Any]:
 def _show_shares(axes: Any, top: float) -> None:
     axes.set_ylim(0, 1.08 * top)
     axes.set_ylabel("% of cases")
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
 
