@@ -117,7 +117,7 @@ def prompt(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage1_cases
     from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at
-    from synthtumour.report import REPORT_FILE, SHEET_FILE, write_report
+    from synthtumour.report import SHEET_FILE, report_file, write_report
     from synthtumour.subjects import find_scans
     from synthtumour.volume import InputError
 
@@ -131,7 +131,7 @@ def prompt(args: argparse.Namespace) -> int:
     found = find_scans(args.input, args.image_name, args.mask_name)
     groups = plan(args, preset, found, dataset)
     about = settings(args, preset)
-    reserved = (*dataset.files, dataset.folder / REPORT_FILE, dataset.folder / SHEET_FILE)
+    reserved = (*dataset.files, report_file(dataset.folder), dataset.folder / SHEET_FILE)
     with Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         report = fanout.run(
             groups,

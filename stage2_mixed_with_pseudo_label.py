@@ -234,7 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
 def stage2(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage2_cases
     from synthtumour.journal import Journal
-    from synthtumour.report import REPORT_FILE, SHEET_FILE, write_report
+    from synthtumour.report import SHEET_FILE, report_file, write_report
 
     check(args)
     mixing, limits = mixing_from(args), limits_from(args)
@@ -257,7 +257,7 @@ def stage2(args: argparse.Namespace) -> int:
     )
 
     about = settings(args, mixing, limits)
-    reserved = (table, folder / REPORT_FILE, folder / SHEET_FILE)
+    reserved = (table, report_file(folder), folder / SHEET_FILE)
     with Journal(folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, args.workers)
         if gate.interrupted:
@@ -316,6 +316,7 @@ def stage2(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> None:
     """Raise InputError for option values that make no sense."""
     from synthtumour.nnunet import dataset_at
+    from synthtumour.report import report_file
     from synthtumour.volume import InputError
 
     for option, lowest in (
@@ -372,6 +373,7 @@ def check(args: argparse.Namespace) -> None:
         dataset = dataset_at(args.combine)
         if any(file.exists() for file in dataset.files) and not is_run(args.combine, {"program": COMBINING}):
             raise InputError(f"{args.combine}: holds another dataset; choose another folder for --combine")
+        report_file(args.combine)
 
 
 def check_tables(folder: Path, table: Path) -> None:
@@ -674,7 +676,7 @@ def combine(
     from synthtumour import fanout, stage2_cases
     from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at, next_commands, safe_name, tumour_free, write_dataset
-    from synthtumour.report import REPORT_FILE, write_report
+    from synthtumour.report import report_file, write_report
     from synthtumour.volume import InputError
 
     dataset = dataset_at(args.combine)
@@ -715,7 +717,7 @@ def combine(
     if both := [name for name, count in sorted(names.items()) if count > 1]:
         raise InputError(f"{both[0]}: two cases of this name for {dataset.folder}; rename one of the scans")
     about = {**about, "program": COMBINING, **more}
-    reserved = (*dataset.files, dataset.folder / REPORT_FILE)
+    reserved = (*dataset.files, report_file(dataset.folder))
     with Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
         report = fanout.run(
             new_groups,

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from synthtumour import __version__
 from synthtumour.arguments import printable
 from synthtumour.journal import RUN_FILE, write_bytes
+from synthtumour.volume import InputError
 
 REPORT_FILE, SHEET_FILE = "report.html", "contact_sheet.png"
 EMBEDDED_PICTURES = 200  # the other cases link to theirs
@@ -46,6 +47,17 @@ Brains = Sequence[tuple[Path, Path | None]]  # scans and their brain masks
 T = TypeVar("T")
 
 
+def report_file(folder: Path) -> Path:
+    """Where the report of the run in `folder` goes; InputError if a file is there that is no report."""
+    path = folder / REPORT_FILE
+    head = _head(path)
+    if head is not None and _GENERATOR not in head:
+        raise InputError(
+            f"{path}: exists and is not of this program; move it, or choose another output folder"
+        )
+    return path
+
+
 def write_report(
     folder: Path,
     rows: Sequence[Row],
@@ -59,16 +71,13 @@ def write_report(
 
     `rows` are the manifest's; some of the `brains` are drawn; `left_out` has names and reasons by what became
     of them ('skipped'); `pictures` is the folder in `folder` with the <case>.png, None if there can be none.
-    A report that says the same is left alone, and so is a file that this program did not write.
+    A report that says the same is left alone. Raises InputError as `report_file`.
     """
-    path = folder / REPORT_FILE
+    path = report_file(folder)
     if missing := [name for module, name in _PACKAGES.items() if find_spec(module) is None]:
         return f"no report: it needs {', '.join(missing)} (pip install {' '.join(missing)})"
-    head = _head(path)
-    if head is not None and _GENERATOR not in head:
-        return f"no report: {path} exists and is not of this program; move it"
     content = _content(folder, rows, left_out or {}, pictures, notes)
-    if head is None or content.digest not in head:
+    if content.digest not in (_head(path) or ""):
         try:
             write_bytes(_page(content, brains).encode(), path)
         except OSError as error:  # the cases are whole without it
