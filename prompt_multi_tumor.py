@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
@@ -133,6 +134,12 @@ def prompt(args: argparse.Namespace) -> int:
     about = settings(args, preset)
     reserved = (*dataset.files, report_file(dataset.folder), dataset.folder / SHEET_FILE)
     with Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
+        if args.brain_mask:
+            found, masks = with_made_masks(args, found, dataset)
+            if masks.interrupted:
+                print("interrupted while brain masks were made; the same command carries on")
+                return masks.exit_code
+            groups = plan(args, preset, found, dataset, dict(masks.failed))
         report = fanout.run(
             groups,
             stage1_cases.load_scan,
@@ -176,6 +183,10 @@ def check(args: argparse.Namespace) -> None:
     probability = args.tumour_free_probability
     if probability is not None and not 0 <= probability <= 1:
         raise InputError(f"--tumour-free-probability {probability:g}: needs 0 to 1")
+    if args.brain_mask:
+        from synthtumour.brain_extraction import check_installed
+
+        check_installed()
     for folder in (args.output, args.output / "imagesTr", args.output / "labelsTr"):
         if folder.resolve() == args.input.resolve():
             raise InputError(f"{args.input}: is also where the output would go; choose another --output")
@@ -192,6 +203,7 @@ def settings(args: argparse.Namespace, preset: Preset) -> dict[str, object]:
             "input": str(args.input.resolve()),
             "image-name": args.image_name,
             "mask-name": args.mask_name,
+            "brain-mask": args.brain_mask,
             "subjects": args.subjects and sorted(args.subjects),
             "variants": args.variants,
             "val-fraction": args.val_fraction,
@@ -209,8 +221,13 @@ def settings(args: argparse.Namespace, preset: Preset) -> dict[str, object]:
 # ---------------------------------------------------------------- which cases
 
 
-def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Dataset) -> list[Group]:
-    """A group of cases for every scan, sides and tumour-free scans chosen over the whole input."""
+def plan(
+    args: argparse.Namespace, preset: Preset, found: Found, dataset: Dataset, unmasked: Mapping[str, str] = {}
+) -> list[Group]:
+    """A group of cases for every scan, sides and tumour-free scans chosen over the whole input.
+
+    `unmasked`: why a brain mask that was missing could not be made.
+    """
     from synthtumour.fanout import Group
     from synthtumour.nnunet import safe_name, tumour_free, validation_subjects
     from synthtumour.stage1_cases import Source
@@ -237,6 +254,8 @@ def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Datase
             args.skull_strip,
             prior_of(args, scan),
             tuple((contrast, scan.image.parent / f"{contrast}.nii.gz") for contrast in args.channels),
+            made_mask(scan, dataset),
+            unmasked.get(name, ""),
         )
         task = "val" if scan.subject in held_out else "train"
         cases = [describe(args, preset, dataset, source, name, task, v) for v in range(args.variants)]
@@ -244,6 +263,40 @@ def plan(args: argparse.Namespace, preset: Preset, found: Found, dataset: Datase
             cases.append(describe(args, preset, dataset, source, name, task, None))
         groups.append(Group(source, tuple(cases)))
     return groups
+
+
+def with_made_masks(args: argparse.Namespace, found: Found, dataset: Dataset) -> tuple[Found, Report]:
+    """`found` with a brain mask made, in a folder of the dataset, for every scan asked for that has none.
+
+    The report says of which that failed, and why.
+    """
+    from synthtumour import brain_extraction
+    from synthtumour.nnunet import safe_name
+
+    folder = dataset.folder / brain_extraction.FOLDER
+    without = {
+        safe_name(scan.name): scan
+        for scan in found.scans
+        if not (args.subjects and scan.subject not in args.subjects)
+        and not (scan.mask and scan.mask.is_file())
+    }
+    images = {name: scan.image for name, scan in without.items()}
+    report = brain_extraction.make_masks(images, folder, args.workers)
+    for name, _ in report.failed:
+        del without[name]
+    made = {
+        scan: replace(scan, mask=brain_extraction.mask_in(folder, name)) for name, scan in without.items()
+    }
+    return replace(found, scans=tuple(made.get(scan, scan) for scan in found.scans)), report
+
+
+def made_mask(scan: Scan, dataset: Dataset) -> str:
+    """The path in the dataset of a brain mask that was made for it; '' for any other."""
+    from synthtumour.brain_extraction import FOLDER
+
+    if scan.mask is None or scan.mask.parent != dataset.folder / FOLDER:
+        return ""
+    return f"{FOLDER}/{scan.mask.name}"
 
 
 def prior_of(args: argparse.Namespace, scan: Scan) -> Path | None:
@@ -302,7 +355,7 @@ def describe(
         "variant": "" if variant is None else variant,
         "seed": args.seed,
         "source": source.shown,
-        "mask": scan.mask.relative_to(args.input).as_posix() if scan.mask else "",
+        "mask": source.made_mask or (scan.mask.relative_to(args.input).as_posix() if scan.mask else ""),
     }
     outputs = [dataset.label(case), *(dataset.image(case, n) for n in range(1 + len(source.channels)))]
     if args.preview:

@@ -7,13 +7,14 @@ import argparse
 import csv
 import io
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
 from synthtumour import __version__
-from synthtumour.arguments import add_generation_options, preset_from, run, seed
+from synthtumour.arguments import HDBET, add_generation_options, preset_from, run, seed
 
 CONTRASTS = ("t1", "t1ce", "t2")
 EXAMPLES = """\
@@ -37,10 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("output_label", type=Path, help="label to write (uint8, 1 = tumour)")
     parser.add_argument(
         "--brain-mask",
-        type=Path,
+        type=lambda text: text if text == HDBET else Path(text),
         metavar="PATH",
         help="brain mask on the scan's grid (default: <stem>_brainmask.nii.gz beside the scan; a scan "
-        "that is already skull-stripped needs none)",
+        "that is already skull-stripped needs none); hdbet: where there is none, made with HD-BET and kept "
+        "in brain_masks/ beside the output (a file of that name: ./hdbet)",
     )
     parser.add_argument(
         "--seed", "-s", type=seed, help="same seed, same tumours (default: a fresh one, printed)"
@@ -108,7 +110,6 @@ def resect(args: argparse.Namespace) -> int:
     )
 
     preset = preset_from(args)
-    mask_path = args.brain_mask or brain_mask_beside(args.scan)
     for path in (args.output_image, args.output_label):
         extension_of(path)
     if args.preview and args.preview.suffix.lower() != ".png":
@@ -122,18 +123,31 @@ def resect(args: argparse.Namespace) -> int:
             raise InputError(f"--channel {contrast}: choose one of {', '.join(CONTRASTS)}")
         extension_of(output)
         outputs.append(output)
+    record = read_record(args.from_record, args.case) if args.from_record else None
+    recorded_mask = mask_of_record(args, record)
+    mask_path = recorded_mask or brain_mask_beside(args.scan)
+    if isinstance(args.brain_mask, Path):
+        mask_path = args.brain_mask
     inputs = [args.scan, mask_path, args.volumes_path, args.from_record, args.location_prior]
     for path in outputs:
         check_output(path, *inputs, *(source for _, source, _ in channels))
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError(f"{args.output_label}: two outputs have the same path; give each its own")
-    record = read_record(args.from_record, args.case) if args.from_record else None
     if args.case and not (args.from_record and args.from_record.suffix.lower() == ".csv"):
         raise InputError(f"--case {args.case}: names a row of a manifest.csv; give that with --from-record")
     if record is not None and (given := options_of_the_tumour(args)):
         raise InputError(f"{given[0]}: --from-record already fixes it; leave one of the two out")
 
-    scan = read_volume(args.scan)
+    if mask_path is None and args.brain_mask == HDBET:
+        from synthtumour import brain_extraction
+
+        brain_extraction.check_installed()
+        scan = read_volume(args.scan)
+        folder = args.output_image.parent / brain_extraction.FOLDER
+        print(f"no brain mask: making one with HD-BET, or using the one in {folder}", file=sys.stderr)
+        mask_path = recorded_mask = brain_extraction.mask_for_one(scan, args.scan, folder)
+    else:
+        scan = read_volume(args.scan)
     brain = prepare_brain(scan, args.scan, mask_path)
     stripped = args.skull_strip if record is None else record.get("skull_strip", False)
     original = skull_stripped(scan, brain) if stripped else scan
@@ -154,6 +168,8 @@ def resect(args: argparse.Namespace) -> int:
     except InputError as error:
         raise InputError(f"{args.scan}: {error}") from error
     made.record["skull_strip"] = stripped
+    if mask_path is not None and mask_path == recorded_mask:
+        made.record["brain_mask"] = os.path.relpath(mask_path, (args.record or args.output_image).parent)
     others = {}
     for contrast, path, output in channels:
         channel = read_volume(path)
@@ -175,6 +191,20 @@ def resect(args: argparse.Namespace) -> int:
             write_stage1_preview(partial[args.preview], name, original, brain, made)
     print(summary(made.record))
     return 0
+
+
+def mask_of_record(args: argparse.Namespace, record: dict[str, Any] | None) -> Path | None:
+    """The brain mask that was made for the case of `record`, which names it relative to its own folder."""
+    from synthtumour.volume import InputError
+
+    if record is None or "brain_mask" not in record:
+        return None
+    path: Path = args.from_record.parent / str(record["brain_mask"])
+    if path.is_file():
+        return path
+    if args.brain_mask is None:
+        raise InputError(f"{path}: the brain mask of the record is not there; give it with --brain-mask")
+    return None
 
 
 def options_of_the_tumour(args: argparse.Namespace) -> list[str]:

@@ -259,11 +259,20 @@ def stage2(args: argparse.Namespace) -> int:
     about = settings(args, mixing, limits)
     reserved = (table, report_file(folder), folder / SHEET_FILE)
     with Journal(folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
+        unmasked: list[Rejection] = []
+        if args.brain_mask:
+            donors, recipients, masks = with_made_masks(donors, recipients, folder, args.workers)
+            if masks.interrupted:
+                print("interrupted while brain masks were made; the same command carries on")
+                return masks.exit_code
+            for name, why in masks.failed:
+                role, _, head = name.partition("/")
+                unmasked.append((role, head, "unusable file", why))
         gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, args.workers)
         if gate.interrupted:
             print("interrupted while the scans were looked at; the same command carries on")
             return gate.exit_code
-        rejected = [("donor", *entry) for entry in unlabelled] + rejections(gate)
+        rejected = [("donor", *entry) for entry in unlabelled] + unmasked + rejections(gate)
         refused = {(role, name) for role, name, _, _ in rejected}
         donors = [head for head in donors if ("donor", head.name) not in refused]
         recipients = [head for head in recipients if ("healthy", head.name) not in refused]
@@ -355,6 +364,10 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(f"--subject-pattern {args.subject_pattern!r}: {error}") from error
     if args.preview:
         import synthtumour.preview  # noqa: F401  a missing Pillow is told before any work
+    if args.brain_mask:
+        from synthtumour.brain_extraction import check_installed
+
+        check_installed()
     for masks in (args.donor_masks, args.healthy_masks):
         if masks is not None and not masks.is_dir():
             raise InputError(f"{masks}: no such folder; give the folder of the brain masks")
@@ -415,6 +428,7 @@ def settings(args: argparse.Namespace, mixing: Mixing, limits: GateLimits) -> di
             "healthyimgTr": str(args.healthyimgTr.resolve()),
             "donor-masks": args.donor_masks and str(args.donor_masks.resolve()),
             "healthy-masks": args.healthy_masks and str(args.healthy_masks.resolve()),
+            "brain-mask": args.brain_mask,
             "generate_number": args.generate_number,
             "modality_num": args.modality_num,
             "prefix": prefix(args),
@@ -438,6 +452,31 @@ def prefix(args: argparse.Namespace) -> str:
 
 
 # ---------------------------------------------------------------- the gate
+
+
+def with_made_masks(
+    donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], folder: Path, workers: int | None
+) -> tuple[list[HeadFiles], list[HeadFiles], Report]:
+    """Donors and recipients with a brain mask made in `folder` for those that have none.
+
+    Those of which that failed are left out; the report says why.
+    """
+    from synthtumour import brain_extraction
+
+    masks = folder / brain_extraction.FOLDER
+    named = [(f"donor/{head.name}", head) for head in donors]
+    named += [(f"healthy/{head.name}", head) for head in recipients]
+    without = {name: head for name, head in named if not (head.mask and head.mask.is_file())}
+    images = {name: head.channels[0] for name, head in without.items()}
+    report = brain_extraction.make_masks(images, masks, workers)
+    failed = dict(report.failed)
+    sides: dict[str, list[HeadFiles]] = {"donor": [], "healthy": []}
+    for name, head in named:
+        if name in without:
+            head = replace(head, mask=brain_extraction.mask_in(masks, name))
+        if name not in failed:
+            sides[name.split("/")[0]].append(head)
+    return sides["donor"], sides["healthy"], report
 
 
 def pass_through_gate(

@@ -19,6 +19,7 @@ from pathlib import Path
 from synthtumour import __version__
 from synthtumour.presets import PRESETS, Preset
 
+HDBET = "hdbet"  # the word that --brain-mask takes in place of a file
 _SHAPES = ("noisy", "ellipsoid", "cuboid", "infiltrative")
 _VAL_TASKS = ("scaled", "flat", "rings", "mixed")
 
@@ -38,6 +39,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--preview",
         action="store_true",
         help="a picture of every case, and contact_sheet.png of some of them (needs Pillow)",
+    )
+    parser.add_argument(
+        "--brain-mask",
+        choices=(HDBET,),
+        help="make the brain masks that are missing with HD-BET, once, beside the output (needs "
+        "requirements-hdbet.txt)",
     )
     parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
 

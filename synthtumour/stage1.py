@@ -291,7 +291,8 @@ def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None) -> Volu
         if brain is None:
             raise InputError(
                 f"{scan_path}: no brain mask beside it (<name>_brainmask.nii.gz) and not skull-stripped; "
-                "make a mask with HD-BET or SynthStrip and put it there, or give it with the option for masks"
+                "make a mask (HD-BET, SynthStrip) and put it there, give it with the option for masks, or "
+                "let --brain-mask hdbet make it"
             )
         return scan.with_array(brain)
     mask = read_volume(mask_path)

@@ -29,6 +29,8 @@ class Source:
     skull_strip: bool
     location_prior: Path | None = None
     channels: tuple[tuple[str, Path], ...] = ()  # contrast and file
+    made_mask: str = ""  # of a brain mask made for this dataset: its path in it
+    unmasked: str = ""  # why none could be made
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Loaded:
 
 def load_scan(source: Source) -> Loaded:
     """The scan, its brain mask and, if they are wanted, its location prior and other channels."""
+    if source.unmasked:
+        raise InputError(source.unmasked)
     scan = read_volume(source.scan.image)
     brain = prepare_brain(scan, source.scan.image, source.scan.mask)
     prior = read_volume(source.location_prior) if source.location_prior else None
@@ -90,6 +94,8 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
 
         write_stage1_preview(path, case.name, scan, brain, made)
     record = {**made.record, "skull_strip": source.skull_strip}
+    if source.made_mask:
+        record["brain_mask"] = source.made_mask
     drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
     return {
         **flattened(record["measured"]),

