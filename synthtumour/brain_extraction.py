@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from synthtumour import fanout
-from synthtumour.journal import Journal, file_state
+from synthtumour.journal import Journal
 from synthtumour.shape import largest_component
 from synthtumour.stage1 import LARGEST_BRAIN_ML, region_of_stripped_scan
 from synthtumour.volume import InputError, Volume, read_volume, write_volumes
@@ -85,12 +85,7 @@ def make_masks(scans: Mapping[str, Path], folder: Path, workers: int | None) -> 
     if not scans:
         return fanout.Report([], 0, 0, [])
     cases = [
-        fanout.Case(
-            name,
-            (mask_in(folder, name),),
-            {"scan": file_state(path), "made_with": _made_with()},
-            {"scan": str(path)},
-        )
+        fanout.Case(name, (mask_in(folder, name),), {"made_with": _made_with()}, (path,), {"scan": str(path)})
         for name, path in scans.items()
     ]
     groups = [fanout.Group(scans[case.name], (case,)) for case in cases]
