@@ -200,7 +200,7 @@ def mask_of_record(args: argparse.Namespace, record: dict[str, Any] | None) -> P
     if record is None or "brain_mask" not in record:
         return None
     path: Path = args.from_record.parent / str(record["brain_mask"])
-    if path.is_file():
+    if os.path.isfile(path):  # which takes any text for a name
         return path
     if args.brain_mask is None:
         raise InputError(f"{path}: the brain mask of the record is not there; give it with --brain-mask")
