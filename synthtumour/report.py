@@ -27,14 +27,14 @@ from synthtumour.volume import InputError
 
 REPORT_FILE, SHEET_FILE = "report.html", "contact_sheet.png"
 EMBEDDED_PICTURES = 200  # the other cases link to theirs
-EMBEDDED_RECORDS = 6000  # a run of more cases shows the manifest's main columns only
+EMBEDDED_RECORDS_BYTES = 14e6  # where there is more, the page has the manifest's main columns only
 _PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}  # module, and what pip calls it
 _GENERATOR = "SynthTumour report"
 _SIDES = {"train": "Training", "val": "Validation"}
 _STATIC_CASES = 30  # listed without JavaScript
 _SIDE_BY_SIDE = 4  # pictures of each side
 _LISTED = 200  # names under one reason
-_PICTURE_PX, _SHEET_PX, _JPEG_QUALITY = 600, 1400, 72
+_PICTURE_PX, _SHEET_PX, _JPEG_QUALITY = 560, 1460, 65
 _MAIN_COLUMNS = (  # the others are in the record too
     "case status reason kind subject session split task variant seed source mask id1 id2 donor_subject "
     "recipient_subject attempts mirrored volume_ml centre_r_mm centre_a_mm centre_s_mm contrast "
@@ -183,7 +183,7 @@ def _page(content: _Content, brains: Brains) -> str:
     others = [case for case in content.pictures if case not in prominent]
     embedded = [*prominent, *evenly(others, EMBEDDED_PICTURES - len(prominent))]
     thumbnails = {case: _jpeg(content.folder / content.pictures[case], _PICTURE_PX) for case in embedded}
-    with_records = len(rows) <= EMBEDDED_RECORDS
+    with_records = sum(len(str(row.get("record", ""))) for row in rows) <= EMBEDDED_RECORDS_BYTES
     data = {"cases": [_entry(row, content, with_records) for row in rows], "pictures": thumbnails}
     return environment.get_template("report.html.jinja").render(
         generator=_GENERATOR,
@@ -251,14 +251,8 @@ def _is_json(value: object) -> bool:
 def _described(row: Row) -> str:
     """A case's picture for those who cannot see it."""
     size = volume(row)
-    what = (
-        "no tumour"
-        if size == 0
-        else "its label outlined"
-        if size is None
-        else f"label of {size:.1f} ml outlined"
-    )
-    return f"{row['case']}: axial, coronal and sagittal slices, before and after; {what}"
+    what = "no tumour" if size == 0 else f"label of {size:.1f} ml" if size else "label"
+    return f"{row['case']}: axial, coronal and sagittal slices, before, after and outlined: {what}"
 
 
 def _shown(value: object) -> str:
