@@ -155,10 +155,11 @@ def prompt(args: argparse.Namespace) -> int:
             write_contact_sheet(
                 dataset.folder / SHEET_FILE, report.rows, dataset.folder / PREVIEWS_FOLDER, title
             )
+        made_from = {args.input / str(row["source"]) for row in report.rows if row["status"] == "made"}
         page = write_report(
             dataset.folder,
             report.rows,
-            brains=[(scan.image, scan.mask) for scan in found.scans],
+            brains=[(scan.image, scan.mask) for scan in found.scans if scan.image in made_from],
             left_out={"skipped": found.skipped},
             notes=report.notes,
         )

@@ -81,7 +81,7 @@ def write_report(
         try:
             write_bytes(_page(content, brains).encode(), path)
         except OSError as error:  # the cases are whole without it
-            return f"no report: {path}: cannot be written ({error.strerror})"
+            return f"no report: {path}: cannot be written ({error.strerror or error})"
     return f"report, for a browser: {path}"
 
 

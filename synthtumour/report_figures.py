@@ -285,6 +285,8 @@ def _places(row: Row) -> list[list[float]]:
     stems = ["centre"] if several == 1 else [f"tumour{n}_shape_centre" for n in range(1, several + 1)]
     places = []
     for stem in stems:
+        if f"{stem}_r_mm" not in row:
+            continue
         at, low, high = (
             np.array([row[f"{what}_{axis}_mm"] for axis in "ras"], float)
             for what in (stem, "brain_low", "brain_high")
