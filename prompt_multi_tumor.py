@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthtumour import __version__
-from synthtumour.arguments import add_generation_options, add_run_options, preset_from, print_safely, run
+from synthtumour.arguments import (
+    add_generation_options,
+    add_run_options,
+    preset_from,
+    print_safely,
+    run,
+    workers_from,
+)
 
 if TYPE_CHECKING:
     from synthtumour.fanout import Case, Group, Report
@@ -133,7 +140,10 @@ def prompt(args: argparse.Namespace) -> int:
     groups = plan(args, preset, found, dataset)
     about = settings(args, preset)
     reserved = (*dataset.files, report_file(dataset.folder), dataset.folder / SHEET_FILE)
-    with Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
+    with (
+        workers_from(args, (args.input,), (dataset.folder,)) as workers,
+        Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal,
+    ):
         if args.brain_mask:
             found, masks = with_made_masks(args, found, dataset)
             if masks.interrupted:
@@ -145,8 +155,8 @@ def prompt(args: argparse.Namespace) -> int:
             stage1_cases.load_scan,
             stage1_cases.make_case,
             journal,
-            workers=args.workers,
             preload=("synthtumour.stage1_cases", "synthtumour.preview")[: 1 + args.preview],
+            **workers,
         )
         if args.preview and report.made + report.kept:
             from synthtumour.preview import write_contact_sheet

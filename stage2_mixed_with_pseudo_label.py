@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthtumour import __version__
-from synthtumour.arguments import add_run_options, print_safely, run
+from synthtumour.arguments import add_run_options, print_safely, run, workers_from
 from synthtumour.presets import GateLimits, Mixing
 
 if TYPE_CHECKING:
@@ -258,7 +258,13 @@ def stage2(args: argparse.Namespace) -> int:
 
     about = settings(args, mixing, limits)
     reserved = (table, report_file(folder), folder / SHEET_FILE)
-    with Journal(folder, about, reserved=reserved, overwrite=args.overwrite) as journal:
+    reads = [args.imagesTr_path, args.labelsTr_path, args.healthyimgTr]
+    reads += [place for place in (args.donor_masks, args.healthy_masks, args.stage1) if place is not None]
+    writes = [folder, args.imagesTr_path.parent, args.labelsTr_path.parent, args.combine or folder]
+    with (
+        workers_from(args, reads, writes) as workers,
+        Journal(folder, about, reserved=reserved, overwrite=args.overwrite) as journal,
+    ):
         unmasked: list[Rejection] = []
         if args.brain_mask:
             donors, recipients, masks = with_made_masks(donors, recipients, folder, args.workers)
@@ -268,7 +274,7 @@ def stage2(args: argparse.Namespace) -> int:
             for name, why in masks.failed:
                 role, _, head = name.partition("/")
                 unmasked.append((role, head, "unusable file", why))
-        gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, args.workers)
+        gate = pass_through_gate(donors, recipients, limits, folder / GATE_FOLDER, workers)
         if gate.interrupted:
             print("interrupted while the scans were looked at; the same command carries on")
             return gate.exit_code
@@ -288,8 +294,8 @@ def stage2(args: argparse.Namespace) -> int:
             stage2_cases.load_for_mixing,
             stage2_cases.make_mixed,
             journal,
-            workers=args.workers,
             preload=("synthtumour.stage2_cases", "synthtumour.preview")[: 1 + args.preview],
+            **workers,
         )
         write_rejected(rejected, folder)
         write_mix_ids(report, table)
@@ -315,7 +321,9 @@ def stage2(args: argparse.Namespace) -> int:
         exit_code = report.exit_code or int(unusable)
         if report.interrupted or args.combine is None:
             return exit_code
-        combined = combine(args, limits, donors, recipients, stage1_cases, held_out, report, groups, about)
+        combined = combine(
+            args, limits, donors, recipients, stage1_cases, held_out, report, groups, about, workers
+        )
         return combined.exit_code or exit_code
 
 
@@ -484,7 +492,7 @@ def pass_through_gate(
     recipients: Sequence[HeadFiles],
     limits: GateLimits,
     folder: Path,
-    workers: int | None,
+    workers: dict[str, Any],
 ) -> Report:
     """Look at every head once; what an earlier run saw is not looked at again."""
     from synthtumour import fanout, stage2_cases
@@ -501,8 +509,8 @@ def pass_through_gate(
             stage2_cases.load_for_gate,
             stage2_cases.look_at,
             journal,
-            workers=workers,
             preload=("synthtumour.stage2_cases",),
+            **workers,
         )
 
 
@@ -707,6 +715,7 @@ def combine(
     mixed: Report,
     groups: Sequence[Group],
     about: dict[str, object],
+    workers: dict[str, Any],
 ) -> Report:
     """Put the senior's dataset together: mixed cases, donors and what else is asked for, and the split.
 
@@ -763,8 +772,8 @@ def combine(
             stage2_cases.load_member,
             stage2_cases.make_member,
             journal,
-            workers=args.workers,
             preload=("synthtumour.stage2_cases",),
+            **workers,
         )
         there = [row for row in report.rows if row["status"] == "made"]
         training = [str(row["case"]) for row in there if row["split"] == "train"]

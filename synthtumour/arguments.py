@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from synthtumour import __version__
 from synthtumour.presets import PRESETS, Preset
@@ -33,6 +34,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--workers", "-w", type=int, metavar="N", help="worker processes (default: the usable cores)"
     )
     parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="let the workers of a Dask cluster do it, whose scheduler is at this address (tcp://HOST:8786)",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
     )
     parser.add_argument(
@@ -47,6 +53,30 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "requirements-hdbet.txt)",
     )
     parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+
+
+@contextlib.contextmanager
+def workers_from(
+    args: argparse.Namespace, reads: Iterable[Path], writes: Iterable[Path]
+) -> Iterator[dict[str, Any]]:
+    """Who does the work, as `fanout.run` takes it: processes here or, with --dask, the workers of a cluster.
+
+    `reads` and `writes` are the folders of the run, which the workers of a cluster have to see.
+    """
+    if args.dask is None:
+        yield {"workers": args.workers}
+        return
+    _require(args.workers is None, "--workers counts processes here, --dask takes a cluster's; give either")
+    try:
+        from synthtumour.dask_cluster import cluster_at
+    except ModuleNotFoundError as error:
+        from synthtumour.volume import InputError
+
+        raise InputError(
+            f"--dask needs the package {error.name}: pip install -r requirements-dask.txt"
+        ) from error
+    with cluster_at(args.dask, reads, writes) as cluster:
+        yield {"workers": cluster.workers, "executor": cluster, "stop": cluster.stop}
 
 
 def add_generation_options(parser: argparse.ArgumentParser) -> None:

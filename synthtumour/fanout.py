@@ -20,9 +20,18 @@ import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -37,6 +46,7 @@ _PRELOAD = ("numpy", "SimpleITK", "synthtumour.volume")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_ITK_THREAD = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 _POLL_S = 0.2
+_Entries = list[dict[str, Any]]  # one a case of a task
 _GRACE_S = 5.0  # an interrupted run waits this long for the cases in hand, then ends the workers
 
 
@@ -85,8 +95,9 @@ def run(
     make: Callable[..., Mapping[str, object]],
     journal: Journal,
     *,
-    workers: int | None = None,
+    workers: int | Callable[[], int] | None = None,
     executor: Executor | None = None,
+    stop: Callable[[], None] | None = None,
     preload: Sequence[str] = (),
 ) -> Report:
     """Make every case that is not done: `make(load(group.source), case)` on a pool of processes.
@@ -95,28 +106,28 @@ def run(
     what the manifest shall say of it, JSON-able; when all is there, the files are moved to where they belong.
     `load` and `make` are module-level functions, `preload` names their modules.
     An `executor` of one's own (a Dask client's, say) takes the place of the pool; `workers` is then the
-    number of tasks it can run at once.
+    number of tasks it can run at once, a function if that changes, and `stop` asks those in hand to return.
 
     Raises InputError, before anything is made, for a folder that holds something else, or another run's
     cases unless the journal's `overwrite`, which makes all cases again and removes those no longer asked for;
-    and when the disk is full, with all that was finished kept.
+    and when the disk is full or `executor` is lost, with all that was finished kept.
     """
-    workers = workers or usable_cores()
+    fixed = usable_cores() if workers is None or callable(workers) else workers
+    at_once = workers if callable(workers) else lambda: fixed
     plan = {case.name: case for group in groups for case in group.cases}
     if len(plan) != sum(len(group.cases) for group in groups):
         raise ValueError("two cases have the same name")
     notes = journal.admit(plan)
     kept = set() if journal.overwrite else {name for name, case in plan.items() if journal.is_done(case)}
     todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
-    tasks = _tasks([group for group in todo if group.cases], workers)
+    tasks = _tasks([group for group in todo if group.cases], at_once())
     interrupted, anything_new, manifest = 0, bool(tasks), journal.folder / MANIFEST_FILE
     if anything_new:
         try:
             with journal.work([case for task in tasks for case in task.cases]):
-                interrupted = _work_through(tasks, load, make, journal, workers, executor, len(kept), preload)
-        except (
-            InputError
-        ):  # the disk is full; what is there is there, and the manifest shall say so if it can
+                start = partial(_Workers, min(at_once(), len(tasks)), executor, stop, preload)
+                interrupted = _work_through(tasks, load, make, journal, at_once, start, len(kept))
+        except InputError:  # what is there is there, and the manifest shall say so if the disk is not full
             with contextlib.suppress(InputError):
                 write_manifest([journal.row(case) for case in plan.values()], manifest)
             raise
@@ -177,21 +188,20 @@ def _work_through(
     load: Callable[..., object],
     make: Callable[..., Mapping[str, object]],
     journal: Journal,
-    workers: int,
-    executor: Executor | None,
+    at_once: Callable[[], int],
+    start: Callable[[], _Workers],
     kept: int,
-    preload: Sequence[str],
 ) -> int:
     """Make the cases of `tasks`, two a worker handed out at a time; the signal that interrupted it or 0."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     total = sum(len(task.cases) for task in tasks)
-    running: dict[Future[list[dict[str, Any]]], _Task] = {}
+    running: dict[Future[_Entries], _Task] = {}
     suspects: deque[Group] = deque()
     trouble: InputError | None = None
     with (
         _Interruption() as interruption,
-        contextlib.closing(_Workers(min(workers, len(tasks)), executor, preload)) as pool,
+        contextlib.closing(start()) as pool,
         tqdm(total=total + kept, initial=kept, unit="case", file=sys.stderr) as progress,
     ):
 
@@ -205,7 +215,7 @@ def _work_through(
                 progress.update()
             journal.end_task(task.staged)
 
-        def hand_out(group: Group) -> Future[list[dict[str, Any]]]:
+        def hand_out(group: Group) -> Future[_Entries]:
             task = _Task(group.source, group.cases, tuple(journal.start(group.cases)))
             future = pool.submit(load, make, task)
             running[future] = task
@@ -213,7 +223,7 @@ def _work_through(
 
         # When a worker dies (out of memory, a crash in a library) the pool breaks and takes down all that is
         # running. Each of those cases is tried again, alone, so that only the guilty one fails.
-        alone: Future[list[dict[str, Any]]] | None = None
+        alone: Future[_Entries] | None = None
         broken = False
         try:
             while (tasks or suspects or running) and not interruption.asked:
@@ -222,36 +232,38 @@ def _work_through(
                     broken = False
                 if suspects and not running:
                     alone = hand_out(suspects.popleft())
-                while tasks and not (suspects or alone or broken) and len(running) < 2 * workers:
+                while tasks and not (suspects or alone or broken) and len(running) < 2 * at_once():
                     hand_out(tasks.popleft())
                 finished, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 for future in finished:
                     task = running.pop(future)
                     try:
-                        note(task, future.result())
-                    except BrokenExecutor as error:
-                        broken = executor is None
-                        if future is alone or executor is not None:
-                            reason = f"its worker process died, out of memory perhaps ({error})"
-                            note(task, [{"status": "failed", "reason": reason} for _ in task.cases])
+                        entries = future.result()
+                    except CancelledError:  # an executor elsewhere has lost it, which no case is to blame for
+                        tasks.append(Group(task.source, task.cases))
+                    except Exception as error:  # of the worker: what is wrong with a case is in its entry
+                        broken = broken or (isinstance(error, BrokenExecutor) and not pool.is_elsewhere)
+                        if future is alone or (pool.is_elsewhere and len(task.cases) == 1):
+                            note(task, [{"status": "failed", "reason": _end_of_worker(error)}])
                         else:
-                            suspects.extend(Group(task.source, (case,)) for case in task.cases)
+                            singly = [Group(task.source, (case,)) for case in task.cases]
+                            (tasks if pool.is_elsewhere else suspects).extend(singly)
+                    else:
+                        note(task, entries)
                     if future is alone:
                         alone = None
-        except InputError as error:  # a full disk
+        except InputError as error:  # a full disk, or an executor that is lost
             trouble = error
         if interruption.asked or trouble:
             progress.set_description("stopping")
-            pool.stop()
-            waiting = [future for future in running if not future.cancel()]
-            for future in wait(waiting, timeout=_GRACE_S).done:
+            for future in wait(pool.stop(running), timeout=_GRACE_S).done:
                 try:
                     note(running[future], future.result())
-                except BrokenExecutor:
-                    pass
                 except InputError as error:
                     trouble = trouble or error
-            pool.kill()
+                except Exception:  # its worker died; it will be made when the run is carried on
+                    pass
+            pool.kill(running)
     if trouble:
         raise trouble
     return interruption.asked
@@ -264,6 +276,12 @@ class _Task:
     source: object
     cases: tuple[Case, ...]
     staged: tuple[Case, ...]
+
+
+def _end_of_worker(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    return f"its worker process died, out of memory perhaps ({str(error) or type(error).__name__})"
 
 
 class _Interruption:
@@ -290,8 +308,15 @@ class _Interruption:
 class _Workers:
     """A pool of processes that stops when asked and ends with its parent; or an executor of the caller's."""
 
-    def __init__(self, count: int, executor: Executor | None, preload: Sequence[str]) -> None:
-        self._count, self._given = count, executor
+    def __init__(
+        self,
+        count: int,
+        executor: Executor | None,
+        stop: Callable[[], None] | None,
+        preload: Sequence[str],
+    ) -> None:
+        self._count, self._stop_elsewhere = count, stop
+        self.is_elsewhere = executor is not None
         self._environment = {name: os.environ.get(name) for name in (*_ONE_THREAD, _ONE_ITK_THREAD)}
         if executor is not None:
             self._executor = executor
@@ -313,26 +338,32 @@ class _Workers:
 
     def submit(
         self, load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: _Task
-    ) -> Future[list[dict[str, Any]]]:
+    ) -> Future[_Entries]:
         try:
-            return self._executor.submit(_make_cases, load, make, task)
+            return self._executor.submit(make_cases, load, make, task)
         except BrokenExecutor as error:
-            future: Future[list[dict[str, Any]]] = Future()
+            future: Future[_Entries] = Future()
             future.set_exception(error)
             return future
 
-    def stop(self) -> None:
-        """Ask the workers to return after the case in hand."""
-        if self._given is None:
+    def stop(self, running: Iterable[Future[_Entries]]) -> list[Future[_Entries]]:
+        """Ask the workers to return after the case in hand; of `running`, the tasks that will return."""
+        if self._stop_elsewhere is not None:
+            self._stop_elsewhere()
+            return list(running)
+        if not self.is_elsewhere:
             self._stop.set()
+        return [future for future in running if not future.cancel()]
 
-    def kill(self) -> None:
-        """End the workers at once."""
-        if self._given is None:
+    def kill(self, running: Iterable[Future[_Entries]]) -> None:
+        """End the workers at once; of workers elsewhere, let go of the tasks in hand."""
+        for future in running:
+            future.cancel()
+        if not self.is_elsewhere:
             self._alive.close()
 
     def close(self) -> None:
-        if self._given is None:
+        if not self.is_elsewhere:
             self._executor.shutdown(wait=True, cancel_futures=True)
             for name, value in self._environment.items():
                 if value is None:
@@ -374,10 +405,17 @@ def _end_with_parent(alive: Connection) -> None:
     os._exit(1)
 
 
-def _make_cases(
-    load: Callable[..., object], make: Callable[..., Mapping[str, object]], task: _Task
-) -> list[dict[str, Any]]:
-    """One entry a case of `task`, in order; fewer when told to stop or the disk is full. Runs in a worker."""
+def _is_stopped() -> bool:
+    return _stop is not None and _stop.is_set()
+
+
+def make_cases(
+    load: Callable[..., object],
+    make: Callable[..., Mapping[str, object]],
+    task: _Task,
+    is_stopped: Callable[[], bool] = _is_stopped,
+) -> _Entries:
+    """One entry a case of `task`, in order; fewer when told to stop. Runs in a worker."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -385,7 +423,7 @@ def _make_cases(
     loaded: object = None
     inputs: dict[Path, list[int] | None] = {}
     for case, staged in zip(task.cases, task.staged, strict=True):
-        if _stop is not None and _stop.is_set():
+        if is_stopped():
             break
         begin = time.perf_counter()
         entry: dict[str, Any] = {}
