@@ -34,6 +34,8 @@ OTHERS = {
     "--verify_dataset_integrity",
     "--val_best",
     "--save_probabilities",
+    "--nthreads",
+    "--nworkers",
 }
 
 
