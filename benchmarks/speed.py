@@ -279,6 +279,22 @@ def file_to_file(preset: str, task: str, variants: int = 1) -> MakeCase:
     return make
 
 
+def picture_of_a_case(subject: Path) -> Callable[[int], int]:
+    """What --preview adds to a case that has been made."""
+    from synthtumour.preview import write_stage1_preview
+    from synthtumour.stage1 import synthesise
+    from synthtumour.volume import read_volume
+
+    scan, brain = (read_volume(subject / name) for name in ("flair.nii.gz", "flair_brainmask.nii.gz"))
+    made = synthesise(scan, brain, seed=0)
+
+    def case(n: int) -> int:
+        write_stage1_preview(subject / "picture.png", f"case {n}", scan, brain, made)
+        return 1
+
+    return case
+
+
 def in_memory(preset: str, task: str) -> MakeCase:
     def make(subject: Path) -> Callable[[int], int]:
         from synthtumour.presets import PRESETS
@@ -361,6 +377,7 @@ ROWS: dict[str, dict[str, MakeCase]] = {
         "validation task": file_to_file("paper", "val"),
         "training task, 8 variants a scan": file_to_file("paper", "train", variants=8),
         "preset diverse": file_to_file("diverse", "train"),
+        "a case's picture alone": picture_of_a_case,
         "RandomTumour": torchio(random_tumour, files=True),
         "resector.RandomResection": torchio(random_resection, True, RESECTABLE),
         DEFORMATION: torchio(random_deformation, files=True),

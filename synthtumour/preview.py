@@ -53,7 +53,7 @@ _TEXT, _SMALL = 15, 13  # sizes of text
 _PLANES = ((2, "axial", "RLAP"), (1, "coronal", "RLSI"), (0, "sagittal", "APSI"))
 _TOPS = (_HEADING, _HEADING + _CELL + _GAP, _HEADING + _CELL + _LOW_CELL + 2 * _GAP)
 
-_SHEET_CASES, _SHEET_COLUMNS, _SHEET_TEXT = 60, 6, 38
+_SHEET_CASES, _SHEET_COLUMNS, _SHEET_TEXT = 54, 6, 38  # less than 3000 pixels high
 _SIDES = {"train": "training", "val": "validation"}
 
 
@@ -357,8 +357,8 @@ def _scale_bar(draw: ImageDraw.ImageDraw, right: int, bottom: int, pixels_per_mm
     power = 10.0 ** math.floor(math.log10(most))
     length = power * max(n for n in (1, 2, 5) if n * power <= most)
     x, y = right - 6, bottom - 6
-    draw.rectangle((x - round(length * pixels_per_mm), y - 2, x, y), fill=_WHITE, outline=0)
-    draw.text((x, y - 5), f"{length:g} mm", _WHITE, _font(12), "rb", stroke_width=1, stroke_fill=0)
+    draw.rectangle((x - round(length * pixels_per_mm) - 1, y - 4, x, y), fill=_WHITE, outline=0)
+    draw.text((x, y - 6), f"{length:g} mm", _WHITE, _font(12), "rb", stroke_width=1, stroke_fill=0)
 
 
 def _shortened(text: str, size: int, width: int) -> str:
