@@ -76,12 +76,12 @@ def write_report(
     path = report_file(folder)
     if missing := [name for module, name in _PACKAGES.items() if find_spec(module) is None]:
         return f"no report: it needs {', '.join(missing)} (pip install {' '.join(missing)})"
-    content = _content(folder, rows, left_out or {}, pictures, notes)
-    if content.digest not in (_head(path) or ""):
-        try:
+    try:
+        content = _content(folder, rows, left_out or {}, pictures, notes)
+        if content.digest not in (_head(path) or ""):
             write_bytes(_page(content, brains).encode(), path)
-        except OSError as error:  # the cases are whole without it
-            return f"no report: {path}: cannot be written ({error.strerror or error})"
+    except OSError as error:  # the cases are whole without it
+        return f"no report: {path}: cannot be written ({error.strerror or error})"
     return f"report, for a browser: {path}"
 
 
@@ -184,7 +184,7 @@ def _page(content: _Content, brains: Brains) -> str:
     embedded = [*prominent, *evenly(others, EMBEDDED_PICTURES - len(prominent))]
     thumbnails = {case: _jpeg(content.folder / content.pictures[case], _PICTURE_PX) for case in embedded}
     with_records = sum(len(str(row.get("record", ""))) for row in rows) <= EMBEDDED_RECORDS_BYTES
-    data = {"cases": [_entry(row, content, with_records) for row in rows], "pictures": thumbnails}
+    entries = [_entry(row, content, with_records) for row in rows]
     return environment.get_template("report.html.jinja").render(
         generator=_GENERATOR,
         digest=content.digest,
@@ -194,7 +194,7 @@ def _page(content: _Content, brains: Brains) -> str:
         style=style,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(_inert(data)),
+        data=Markup(_inert({"cases": entries, "pictures": thumbnails})),
         total=len(rows),
         counts=Counter(str(row["status"]) for row in rows),
         sides=sides,
@@ -211,7 +211,7 @@ def _page(content: _Content, brains: Brains) -> str:
         side_by_side={title: of_side for title, of_side in side_by_side.items() if of_side},
         figures=figures(sides, brains),
         numbers=in_numbers(sides),
-        static=rows[:_STATIC_CASES],
+        static=[entry["row"] for entry in entries[:_STATIC_CASES]],
         with_records=with_records,
     )
 
@@ -285,11 +285,10 @@ def _jpeg(path: Path, width: int) -> str:
 
 
 def _what_is_said(row: Row, column: str) -> tuple[str, str]:
-    """The case and what `column` says of it, its own names taken out so that like reasons are alike."""
+    """The case and what `column` says of it, less its own files' names, so that like reasons are alike."""
     said = str(row.get(column, ""))
-    own = {str(row[key]) for key in ("case", "source", "mask") if key in row}
-    for name in sorted(own, key=len, reverse=True):
-        said = re.sub(rf"(\S*/)?{re.escape(name)}", "…", said)
+    for file in (str(row[key]) for key in ("source", "mask") if key in row):
+        said = re.sub(rf"(\S*/)?{re.escape(file)}", "…", said)
     return str(row["case"]), said.removeprefix("…: ")
 
 

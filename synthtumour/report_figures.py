@@ -32,10 +32,10 @@ _COLOURS = {"Training": "#0072b2", "Validation": "#d55e00"}
 _VARIABLES = {
     _INK: "currentColor",
     _GROUND: "var(--ground)",
-    "#0072b2": "var(--train)",
-    "#d55e00": "var(--val)",
+    _COLOURS["Training"]: "var(--train)",
+    _COLOURS["Validation"]: "var(--val)",
 }
-_MARKERS = {"Training": "o", "Validation": "^"}
+_MARKERS = {"Training": "o", "Validation": "^"}  # and bars filled or hatched: told apart without colours too
 _BINS = 14
 _POINTS = 400  # drawn in each projection
 _BRAINS = 8  # looked at
@@ -63,7 +63,9 @@ class Figure:
 
 def figures(sides: Sides, brains: Brains) -> list[Figure]:
     """Volume, contrast, number and place of the tumours, as far as the rows tell them."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user's own settings are
+        matplotlib.rcParams.update(_STYLE)
         made = (_volumes(sides), _contrasts(sides), _how_many(sides), _centres(sides, brains))
         return [figure for figure in made if figure is not None]
 
@@ -176,7 +178,6 @@ def _how_many(sides: Sides) -> Figure | None:
 
 
 def _bars(side: str) -> dict[str, Any]:
-    """Training is filled, validation hatched: told apart without colours too."""
     if side == "Training":
         return {"facecolor": _COLOURS[side], "edgecolor": _GROUND, "linewidth": 0.8}
     return {"facecolor": "none", "edgecolor": _COLOURS[side], "linewidth": 0.9, "hatch": "////"}
@@ -318,11 +319,8 @@ def _mean_brain(brains: Brains) -> tuple[int, np.ndarray, list[np.ndarray]] | No
         sizes.append(high - low)
     if not sizes:
         return None
-    return (
-        len(sizes),
-        np.mean(sizes, axis=0),
-        [np.mean(along, axis=0) for along in zip(*shadows, strict=True)],
-    )
+    silhouettes = [np.mean(along, axis=0) for along in zip(*shadows, strict=True)]
+    return len(sizes), np.mean(sizes, axis=0), silhouettes
 
 
 # ---------------------------------------------------------------- drawing
@@ -331,9 +329,8 @@ def _mean_brain(brains: Brains) -> tuple[int, np.ndarray, list[np.ndarray]] | No
 def _axes(inches: tuple[float, float], bare: bool = False) -> tuple[Drawing, Any]:
     """An empty drawing and its axes; `bare`: nothing but what is drawn, to the edges."""
     drawing = Drawing(figsize=inches)
-    axes = drawing.add_axes(
-        (0, 0, 1, 1) if bare else (0.12, 0.19, 0.86, 0.71)
-    )  # matplotlib's own layout is slow
+    # Where matplotlib's own layout, which is slow, would put them.
+    axes = drawing.add_axes((0, 0, 1, 1) if bare else (0.12, 0.19, 0.86, 0.71))
     if bare:
         axes.set_axis_off()
     return drawing, axes
