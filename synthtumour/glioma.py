@@ -98,9 +98,8 @@ def draw_scene(
     Raises InputError if fewer than the preset's least number of tumours fit.
     """
     disturbed = rng.random() < preset.distractor_probability
-    distractors = draw_distractors(rng, tissue)
-    if not disturbed:
-        distractors = Distractors()
+    stream = np.random.default_rng(rng.integers(2**63))  # of their own: the tumours are the same without them
+    distractors = draw_distractors(stream, tissue) if disturbed else Distractors()
     if tumour_free:
         return Scene(rendering, distractors, ())
     chances = location_prior(tissue, prior)

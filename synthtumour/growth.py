@@ -111,7 +111,7 @@ def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndar
     away_mm = away_mm[brain]
     nearest = np.argpartition(away_mm, min(count, len(away_mm) - 1))[:count]
     full = float(away_mm[nearest].max() / speed[nearest].mean())
-    for stop in (1.2 * full + margin_mm, 1.6 * full + margin_mm, _NEVER):
+    for stop in (1.2 * full + margin_mm, 1.5 * full + margin_mm, _NEVER):
         arrival = sitk.FastMarching(image, trialPoints=(seeds - low).tolist(), stoppingValue=stop)
         time = sitk.GetArrayFromImage(arrival).transpose(2, 1, 0)
         reached = np.sort(time[brain & (time < stop)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from synthtumour.blending import dilated, grown
+from synthtumour.blending import dilated
 from synthtumour.shape import Box, bounding_box
 from synthtumour.volume import Grid, InputError
 
@@ -20,7 +20,7 @@ _DARK, _DARK_WIDTH = 0.55, 0.15  # of the brain's median: half-way from CSF to t
 _VENTRICLE_DEPTH_MM = 18.0  # no sulcus that is 6 mm wide lies so deep
 _CORTEX_MM = 2.5
 _BIAS_MM = 12.0
-_SMOOTH_MM = 4.0  # blocks for what changes slowly
+_SLOW_MM = 6.0  # blocks for what changes slowly
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,8 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     depth = _depth_mm(inside, spacing)
     ventricle = _ventricles(inside & (matter < 0.5), depth, coarse)
     outside = np.where(inside, (1 - matter) * ~ventricle, 1).astype(np.float32)
-    cortex = np.clip(ndimage.gaussian_filter(outside, _CORTEX_MM / spacing, mode="nearest") / 0.25, 0, 1)
+    near = ndimage.gaussian_filter(outside, _CORTEX_MM / spacing, mode="nearest", truncate=2.5)
+    cortex = np.clip(near / 0.25, 0, 1)
     level = _level(values, matter, median, spacing)
     return Tissue(tight, block, coarse, median, spread, inside, matter, ventricle, cortex, depth, level)
 
@@ -120,7 +121,7 @@ def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) ->
 
 
 def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarray:
-    """Probability (sums to 1) on the coarse grid that a tumour starts there.
+    """How likely it is on the coarse grid that a tumour starts there: weights with any sum.
 
     From the scan alone: tissue, rarely the outermost rim, not CSF. Brain stem and cerebellum have their
     share, more than gliomas give them: a network that sees no tumour beside them takes them for one.
@@ -131,10 +132,9 @@ def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarra
         prior = prior * ~tissue.ventricle
     else:
         prior = _block_means(given[tissue.box], tissue.block) * tissue.brain
-    prior = np.ascontiguousarray(prior, np.float64)
-    if not prior.sum() > 0:
+    if not prior.any():
         raise InputError("the location prior is zero everywhere in the brain; use one that meets it")
-    return prior / prior.sum()
+    return prior
 
 
 def _sample(values: np.ndarray) -> np.ndarray:
@@ -143,29 +143,26 @@ def _sample(values: np.ndarray) -> np.ndarray:
 
 
 def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
-    """Distance (float32) to the surface of `brain`, within a millimetre: from blocks, interpolated."""
-    block = _block(_SMOOTH_MM, spacing_mm)
+    """Distance (float32) to the surface of `brain`, within a millimetre or two: on blocks, interpolated."""
+    block = _block(_SLOW_MM, spacing_mm)
     sparse = np.pad(_block_means(brain, block) > 0.5, 1)  # beyond the array there is no brain either
     spacing = spacing_mm * block
     depth = ndimage.distance_transform_edt(sparse, sampling=spacing)[1:-1, 1:-1, 1:-1]
-    # The first voxel within a surface is a whole voxel deep, whatever its size.
-    finer = _refined_blocks(depth, block, brain.shape) - float(spacing.min() - spacing_mm.min()) / 4
+    # The first voxel or block within a surface counts as one deep; hence larger blocks are too deep.
+    finer = _refined_blocks(depth, block, brain.shape) - float(spacing.min() - spacing_mm.min()) / 2.5
     return np.maximum(finer, float(spacing_mm.min())) * brain
 
 
 def _ventricles(dark: np.ndarray, depth_mm: np.ndarray, grid: Grid) -> np.ndarray:
     """What is `dark`, deep, and near where it is wide (bool)."""
-    ventricle = dark & (depth_mm > _VENTRICLE_DEPTH_MM)
-    if ventricle.any():
-        box = grown(bounding_box(ventricle), 10.0, grid)
-        share = ndimage.gaussian_filter(dark[box].astype(np.float32), 3.0 / grid.spacing_mm, truncate=2.5)
-        ventricle[box] &= dilated(share > 0.5, 2.0, grid)
-    return ventricle
+    block = _block(_SLOW_MM, grid.spacing_mm)
+    wide = _refined_blocks(_block_means(dark, block), block, dark.shape) > 0.7
+    return dark & (depth_mm > _VENTRICLE_DEPTH_MM) & dilated(wide, 4.0, grid)
 
 
 def _level(values: np.ndarray, matter: np.ndarray, median: float, spacing_mm: np.ndarray) -> np.ndarray:
-    """Local mean of tissue, not swayed by CSF or by what is much brighter; from blocks, interpolated."""
-    block = _block(_SMOOTH_MM, spacing_mm)
+    """Local mean of tissue, not swayed by CSF or by what is much brighter; on blocks, interpolated."""
+    block = _block(_SLOW_MM, spacing_mm)
     sigma = _BIAS_MM / (spacing_mm * block)
     total, weight = (
         ndimage.gaussian_filter(_block_means(part, block), sigma, truncate=2.5)
