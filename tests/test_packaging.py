@@ -29,6 +29,15 @@ def test_module_lists_the_commands_and_everything_tells_its_version() -> None:
         assert said(sys.executable, *command, "--version", cwd=ROOT) == f"SynthTumour {__version__}\n"
 
 
+def test_every_pin_is_among_the_dependencies_explained() -> None:
+    explained = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8").lower().splitlines()
+    files = sorted(ROOT.glob("requirements*.txt"))
+    assert len(files) >= 5
+    for file in files:
+        for name, version in re.findall(r"^([\w-]+)==([\w.]+)", file.read_text(encoding="utf-8"), re.M):
+            assert any(name.lower() in line and version in line for line in explained), f"{name} {version}"
+
+
 @pytest.mark.peer
 def test_installed_commands_make_a_case_anywhere(tmp_path: Path) -> None:
     def state() -> str:
@@ -55,6 +64,7 @@ def test_installed_commands_make_a_case_anywhere(tmp_path: Path) -> None:
     assert all((away / name).read_bytes() == (tmp_path / name).read_bytes() for name in outputs)
     said(python.parent / COMMANDS[1], "-i", ROOT / "DemoData", "-o", "Dataset001_Demo", **how)
     assert len(list((away / "Dataset001_Demo/imagesTr").iterdir())) == 3
+    assert (away / "Dataset001_Demo/report.html").is_file()
     trainers = "import synthtumour.nnunet as n; print(n.__file__)"
     module = Path(said(python, "-c", trainers, **how).strip())
     assert (module.parent / "nnunet_trainer/nnUNetTrainerSynthTumour.py").is_file()
