@@ -102,7 +102,7 @@ def _volumes(sides: Sides) -> Figure | None:
     without = sum(_of(rows, volume).count(0) for rows in sides.values())
     caption = "Volume of the label, on a logarithmic axis."
     if without:
-        caption += f" {without} tumour-free case{'s are' if without > 1 else ' is'} not in it."
+        caption += f" It leaves out {_count(without, 'tumour-free case')}."
     return _histogram("Volume", "volume (ml)", values, caption, log=True)
 
 
@@ -144,8 +144,12 @@ def _histogram(
         axes.set_xlim(edges[0], edges[-1])
         axes.set_xlabel(label)
         _show_shares(axes, top)
-        alternative = f"{title}, {side.lower()}: histogram of {count.sum()} cases, median {_short(middle)}"
-        panels.append((f"{side} ({count.sum()} cases)", [_svg(drawing, f"{title}-{side}", alternative)]))
+        alternative = (
+            f"{title}, {side.lower()}: histogram of {_count(count.sum(), 'case')}, median {_short(middle)}"
+        )
+        panels.append(
+            (f"{side} ({_count(count.sum(), 'case')})", [_svg(drawing, f"{title}-{side}", alternative)])
+        )
     table = [
         [f"{_short(edges[i])} to {_short(edges[i + 1])}", *(str(count[i]) for count in counts.values())]
         for i in range(_BINS)
@@ -169,9 +173,9 @@ def _how_many(sides: Sides) -> Figure | None:
         axes.set_xticks(range(0, max(most, 3) + 1, max(1, most // 8)))
         axes.set_xlabel("tumours in a case")
         _show_shares(axes, top)
-        listed = ", ".join(f"{n} in {count[n]} cases" for n in sorted(count))
+        listed = ", ".join(f"{n} in {_count(count[n], 'case')}" for n in sorted(count))
         svg = _svg(drawing, f"number-{side}", f"Number of tumours, {side.lower()}: {listed}")
-        panels.append((f"{side} ({count.total()} cases)", [svg]))
+        panels.append((f"{side} ({_count(count.total(), 'case')})", [svg]))
     table = [[str(n), *(str(count[n]) for count in drawn.values())] for n in range(most + 1)]
     caption = "As drawn: labels of several tumours may touch."
     return Figure("Number of tumours", caption, panels, ["tumours", *drawn], table)
@@ -206,6 +210,10 @@ def _of(rows: Sequence[Row], what: Callable[[Row], float | None]) -> list[float]
 def _above_0(rows: Sequence[Row]) -> list[float]:
     """The volumes of those that have a tumour."""
     return [value for value in _of(rows, volume) if value > 0]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _short(value: float) -> str:
@@ -250,9 +258,9 @@ def _centres(sides: Sides, brains: Brains) -> Figure | None:
             at = ((edge[0], 0), (-edge[0], 0), (0, y), (0, -y))
             for letter, place in zip(letters, at, strict=True):
                 axes.text(*(0.94 * np.array(place)), letter, ha="center", va="center")
-            alternative = f"Centres of {len(of_side)} tumours, {side.lower()}, {plane} projection"
+            alternative = f"Centres of {_count(len(of_side), 'tumour')}, {side.lower()}, {plane} projection"
             drawings.append(_svg(drawing, f"{plane}-{side}", alternative))
-        panels.append((f"{side} ({len(of_side)} tumours)", drawings))
+        panels.append((f"{side} ({_count(len(of_side), 'tumour')})", drawings))
     table = [
         [
             f"{ahead} – {behind}",

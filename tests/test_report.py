@@ -20,6 +20,7 @@ from typing import Any
 
 import matplotlib
 import pytest
+import SimpleITK as sitk
 from conftest import ROOT, head_image
 from PIL import Image
 from stage2_heads import write, write_donor
@@ -169,6 +170,41 @@ def test_the_brain_is_where_the_tumours_are(dataset: Path, page: Page) -> None:
     assert "mean box is" in page.html and "The patient's right (R) is on the left" in page.html.replace(
         "&#39;", "'"
     )
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "PIR"])
+def test_the_patients_right_is_on_the_left(orientation: str, tmp_path: Path) -> None:
+    """A brain without its right anterior quarter, a tumour in the left anterior one; however it is stored."""
+    image, brain = head_image((96.0, 112.0, 88.0), (3.0, 3.0, 3.0))
+    array = sitk.GetArrayFromImage(brain)  # of an image in LPS: z, y to the back, x to the left
+    array[:, : array.shape[1] // 2, : array.shape[2] // 2] = 0
+    cut = sitk.GetImageFromArray(array)
+    cut.CopyInformation(brain)
+    mask = write(cut, tmp_path / "mask.nii.gz", orientation)
+    (tmp_path / "run.json").write_text(json.dumps({"program": "one.py", "version": "1", "options": {}}))
+    row = {"case": "c", "status": "made", "split": "train", "volume_ml": 5.0, "tumours": 1}
+    box = {f"brain_{end}_{axis}_mm": mm for end, mm in (("low", -40.0), ("high", 40.0)) for axis in "ras"}
+    centre = {"centre_r_mm": -20.0, "centre_a_mm": 20.0, "centre_s_mm": 0.0}
+    write_report(tmp_path, [{**row, **box, **centre}], brains=[(mask, mask)])
+    html = (tmp_path / REPORT_FILE).read_text(encoding="utf-8")
+    axial = re.search(r'axial projection" viewBox="0 0 ([\d.]+) ([\d.]+)">(.*?)</svg>', html, re.S)
+    width, height = float(axial[1]), float(axial[2])
+    x, y = map(float, re.search(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', axial[3]).groups())
+    assert x > 0.6 * width and y < 0.4 * height
+    outline = [
+        (float(x) / width, float(y) / height)
+        for path in re.findall(r'<path d="([^"]+)"', axial[3])
+        if path.count("L") > 40
+        for x, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)
+    ]
+    corners = [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 1),
+    ]  # of the drawing: right and left anterior, right and left posterior
+    away = [min(math.dist(corner, point) for point in outline) for corner in corners]
+    assert away[0] > 1.5 * max(away[1:])
 
 
 def test_same_run_same_bytes(dataset: Path, tmp_path: Path) -> None:
