@@ -13,8 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from synthtumour import __version__
-from synthtumour.arguments import HDBET, add_generation_options, preset_from, run, seed
+from synthtumour.arguments import (
+    HDBET,
+    add_generation_options,
+    add_program_options,
+    preset_from,
+    print_safely,
+    run,
+    seed,
+)
 
 CONTRASTS = ("t1", "t1ce", "t2")
 EXAMPLES = """\
@@ -86,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="put the same tumours into another channel of this head, CONTRAST t1, t1ce or t2, on the scan's "
         "grid (preset diverse; may be given more than once)",
     )
-    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+    add_program_options(parser)
     add_generation_options(parser)
     return parser
 
@@ -189,7 +196,7 @@ def resect(args: argparse.Namespace) -> int:
         if args.preview:
             name = made.record["case"] or "/".join(args.scan.absolute().parts[-2:])
             write_stage1_preview(partial[args.preview], name, original, brain, made)
-    print(summary(made.record))
+    print_safely(summary(made.record))
     return 0
 
 
@@ -220,6 +227,7 @@ def options_of_the_tumour(args: argparse.Namespace) -> list[str]:
         "record",
         "preview",
         "channel",
+        "debug",
     }
     return [
         f"--{name.replace('_', '-')}"

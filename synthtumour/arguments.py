@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import io
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -23,10 +25,14 @@ from synthtumour.presets import PRESETS, Preset
 HDBET = "hdbet"  # the word that --brain-mask takes in place of a file
 _SHAPES = ("noisy", "ellipsoid", "cuboid", "infiltrative")
 _VAL_TASKS = ("scaled", "flat", "rings", "mixed")
+_PACKAGES = (
+    "the scripts need numpy, SimpleITK, scipy, pandas and tqdm: pip install -c requirements.txt and these"
+)
+_LONGEST_LINE = 4000  # a message may quote a file, and files may be hostile
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Options of a run over many cases (`fanout.run`), and --version."""
+    """Options of a run over many cases (`fanout.run`), and those of every script."""
     parser.add_argument(
         "--seed", "-s", type=seed, default=0, help="same seed, same cases (default: %(default)s)"
     )
@@ -52,6 +58,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="make the brain masks that are missing with HD-BET, once, beside the output (needs "
         "requirements-hdbet.txt)",
     )
+    add_program_options(parser)
+
+
+def add_program_options(parser: argparse.ArgumentParser) -> None:
+    """What every script takes: --debug and --version."""
+    parser.add_argument(
+        "--debug", action="store_true", help="print the traceback of every error too, for a report of a bug"
+    )
     parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
 
 
@@ -64,7 +78,7 @@ def workers_from(
     `reads` and `writes` are the folders of the run, which the workers of a cluster have to see.
     """
     if args.dask is None:
-        yield {"workers": args.workers}
+        yield {"workers": args.workers, "debug": args.debug}
         return
     _require(args.workers is None, "--workers counts processes here, --dask takes a cluster's; give either")
     try:
@@ -76,7 +90,7 @@ def workers_from(
             f"--dask needs the package {error.name}: pip install -r requirements-dask.txt"
         ) from error
     with cluster_at(args.dask, reads, writes) as cluster:
-        yield {"workers": cluster.workers, "executor": cluster, "stop": cluster.stop}
+        yield {"workers": cluster.workers, "executor": cluster, "stop": cluster.stop, "debug": args.debug}
 
 
 def add_generation_options(parser: argparse.ArgumentParser) -> None:
@@ -253,18 +267,32 @@ def run(
 ) -> int:
     """Parse `argv` and call `main`; problems become one line on stderr and an exit code.
 
-    2: unusable input; 130: Ctrl-C; 143: terminated. Either way `main` can tidy up behind itself.
+    2: unusable input; 1: something nobody has thought of; 130: Ctrl-C; 143: terminated. Either way `main` can
+    tidy up behind itself. With --debug the traceback goes before the line.
     """
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next: answers and ends here
         with contextlib.suppress(ImportError):
             import argcomplete
 
             argcomplete.autocomplete(parser)
-    args = parser.parse_args(argv)
-    from synthtumour.volume import InputError
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names have letters that not every terminal has
+            stream.reconfigure(errors="backslashreplace")
+    args = _parsed(parser, argv)
 
     def tell(kind: str, message: object) -> None:
-        print(f"{parser.prog}: {kind}: {message}", file=sys.stderr)
+        print(printable(f"{parser.prog}: {kind}: {message}")[:_LONGEST_LINE], file=sys.stderr)
+
+    def fail(error: BaseException, message: object, code: int) -> int:
+        if args.debug:
+            traceback.print_exception(error)
+        tell("error", message)
+        return code
+
+    try:
+        from synthtumour.volume import InputError
+    except ImportError as error:
+        return fail(error, f"{error}; {_PACKAGES}", 2)
 
     def warn(message: Warning | str, *_: object, **__: object) -> None:
         tell("warning", message)
@@ -277,10 +305,25 @@ def run(
         warnings.simplefilter("always", UserWarning)
         previous = signal.signal(signal.SIGTERM, terminate)
         try:
-            return main(args)
+            code = main(args)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where it can be told that it fails
+            return code
         except InputError as error:
-            tell("error", error)
-            return 2
+            return fail(error, error, 2)
+        except ImportError as error:
+            return fail(error, f"{error}; {_PACKAGES}", 2)
+        except BrokenPipeError:  # whoever read what is printed has gone, `head` say
+            _drop_output()
+            return 128 + 13  # as a shell has it for a program that SIGPIPE ends
+        except OSError as error:
+            if sys.stdout is not None and error.filename is None:
+                _drop_output()
+            return fail(error, f"{error.filename or 'output'}: {error.strerror or error}", 2)
+        except Exception as error:
+            from synthtumour.fanout import reason_of
+
+            return fail(error, reason_of(error), 1)
         except KeyboardInterrupt:
             tell("stopped", "interrupted; whole files only are left")
             return 130
@@ -288,14 +331,33 @@ def run(
             signal.signal(signal.SIGTERM, previous)
 
 
+def printable(text: str) -> str:
+    """`text` with what a file name may hold that a terminal should not get written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def print_safely(text: str) -> None:
-    """Print `text` with whatever a file name may hold that a terminal should not get."""
+    """Print `text`, `printable`."""
     print(printable(text))
 
 
-def printable(text: str) -> str:
-    """`text` with control characters, undecodable bytes and the like spelt out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _parsed(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """What `argv` says; argparse repeats a file name that it did not expect as it is."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parser.parse_args(argv)
+    finally:
+        for line in said.getvalue().splitlines():
+            print(printable(line), file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """Send what is left to print nowhere: the interpreter would try again when it ends, and complain."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _read_volumes(path: Path) -> tuple[float, ...]:

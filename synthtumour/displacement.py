@@ -27,6 +27,8 @@ def displacement(border_mm: np.ndarray, box: Box, tissue: Tissue, push_mm: float
     `border_mm` is negative inside the tumour; `push_mm` is how far tissue moves at most, less where it would
     fold. Distances are straight ones, not those of growth: pressure crosses ventricles.
     """
+    if min(border_mm.shape) < 2:  # a sheet has no neighbours on one side to push against
+        return np.zeros((3, *border_mm.shape))
     spacing = tissue.spacing_mm
     inside = np.pad(border_mm < 0, 1)
     within = ndimage.distance_transform_edt(inside, sampling=spacing)[1:-1, 1:-1, 1:-1]

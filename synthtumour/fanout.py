@@ -45,6 +45,7 @@ from synthtumour.volume import InputError, sync
 _PRELOAD = ("numpy", "SimpleITK", "synthtumour.volume")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_ITK_THREAD = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
+_LONGEST_REASON = 1000
 _POLL_S = 0.2
 _Entries = list[dict[str, Any]]  # one a case of a task
 _GRACE_S = 5.0  # an interrupted run waits this long for the cases in hand, then ends the workers
@@ -99,6 +100,7 @@ def run(
     executor: Executor | None = None,
     stop: Callable[[], None] | None = None,
     preload: Sequence[str] = (),
+    debug: bool = False,
 ) -> Report:
     """Make every case that is not done: `make(load(group.source), case)` on a pool of processes.
 
@@ -107,6 +109,7 @@ def run(
     `load` and `make` are module-level functions, `preload` names their modules.
     An `executor` of one's own (a Dask client's, say) takes the place of the pool; `workers` is then the
     number of tasks it can run at once, a function if that changes, and `stop` asks those in hand to return.
+    `debug` prints the traceback of every failed case on stderr.
 
     Raises InputError, before anything is made, for a folder that holds something else, or another run's
     cases unless the journal's `overwrite`, which makes all cases again and removes those no longer asked for;
@@ -126,7 +129,7 @@ def run(
         try:
             with journal.work([case for task in tasks for case in task.cases]):
                 start = partial(_Workers, min(at_once(), len(tasks)), executor, stop, preload)
-                interrupted = _work_through(tasks, load, make, journal, at_once, start, len(kept))
+                interrupted = _work_through(tasks, load, make, journal, at_once, start, len(kept), debug)
         except InputError:  # what is there is there, and the manifest shall say so if the disk is not full
             with contextlib.suppress(InputError):
                 write_manifest([journal.row(case) for case in plan.values()], manifest)
@@ -191,6 +194,7 @@ def _work_through(
     at_once: Callable[[], int],
     start: Callable[[], _Workers],
     kept: int,
+    debug: bool,
 ) -> int:
     """Make the cases of `tasks`, two a worker handed out at a time; the signal that interrupted it or 0."""
     from tqdm import tqdm  # type: ignore[import-untyped]
@@ -209,6 +213,9 @@ def _work_through(
             for case, staged, entry in zip(
                 task.cases, task.staged, entries, strict=False
             ):  # fewer if told to stop
+                where = entry.pop("traceback", "")
+                if debug and where:
+                    progress.write(f"{case.name}:\n{where}", file=sys.stderr, end="")
                 if full := entry.get("disk_full"):
                     raise InputError(f"{full}; free some space, and {CARRY_ON}")
                 journal.finish(case, staged, entry)
@@ -449,7 +456,9 @@ def make_cases(
                 states = [inputs[path] for path in case.inputs]
                 entry = {"status": "made", "made": made, "inputs": states, "crcs": crcs}
             except Exception as error:  # whatever is wrong with one case, the others go on
-                entry = {"status": "failed", "reason": _reason(error, case, staged)}
+                where = "".join(traceback.format_exception(error))
+                reason = _with_final_names(reason_of(error), case, staged)
+                entry = {"status": "failed", "reason": reason, "traceback": where}
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     entry["disk_full"] = f"{case.outputs[0].parent}: {error.strerror}"
         said = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
@@ -478,13 +487,20 @@ def _load(load: Callable[..., object], source: object) -> object:
         return _Failure(error)
 
 
-def _reason(error: Exception, case: Case, staged: Case) -> str:
-    """What to say of `error`, with the names that the files were to have."""
-    if isinstance(error, InputError):
-        reason = str(error)
-    else:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} (at {Path(where.filename).name}:{where.lineno})"
+def _with_final_names(reason: str, case: Case, staged: Case) -> str:
+    """`reason` with the names that the files were to have."""
     for output, temporary in zip(case.outputs, staged.outputs, strict=True):
         reason = reason.replace(str(temporary), str(output))
     return reason
+
+
+def reason_of(error: Exception) -> str:
+    """One line about what went wrong and, if nobody has thought of it, where, and what to do about it."""
+    if isinstance(error, InputError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    what = f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}{where}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory for it; {what}"
+    return f"unexpected {what}; run again with --debug for the traceback, and report it"

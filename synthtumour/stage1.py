@@ -612,12 +612,20 @@ def _with_changes(scan: np.ndarray, new: np.ndarray, brain: np.ndarray) -> np.nd
 def stored_where_it_fits(
     image: np.ndarray, patch: Box, changed: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
-    """`image` with `values` where `changed`, rounded for integers; floating point if they do not fit."""
+    """`image` with `values` where `changed`, rounded for integers; floating point if they do not fit.
+
+    Raises InputError if no type holds both the values and the integers that nothing has touched.
+    """
     new = values
     if image.dtype.kind in "iu":
         limits = np.iinfo(image.dtype)
         new = np.where(changed, np.rint(values), 0)
-        if new.min() < limits.min or new.max() > limits.max:
+        if int(new.min()) < limits.min or int(new.max()) > limits.max:
+            largest = max(-int(image.min()), int(image.max()))
+            if largest > 2**53:
+                raise InputError(
+                    f"its integers of up to {largest} stay exact in no type that a tumour fits; rescale it"
+                )
             single = image.astype(np.float32, order="K")
             # beyond 2^24 float32 would change voxels that nothing has touched
             image = single if np.array_equal(single, image) else image.astype(np.float64, order="K")

@@ -11,9 +11,12 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import math
 import os
+import re
 import shutil
 import signal
+import stat
 import struct
 import threading
 import zlib
@@ -29,14 +32,40 @@ from synthtumour.lock import locked
 EXTENSIONS = (".nii.gz", ".nii", ".mha", ".nrrd")
 STAGING = ".synthtumour-"  # begins the names of folders for files that are being written
 _LOCK, _ASIDE = ".lock", ".before"  # in such a folder: its lock, and the file that is being replaced
+_UNKNOWN = f"unknown image extension; use one of {', '.join(EXTENSIONS)}"
+_NOT_GREY = "has colour, vector or complex voxels, or of an unknown type; a greyscale scan is needed"
+_SHEARED = "its axes are not at right angles to each other; resample it"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 # What ITK may carry from one NIfTI header to the next; everything else follows from the new array.
 _KEPT_METADATA = ("qform_code_name", "sform_code_name", "descrip", "xyzt_units")
 # Byte ranges of a NIfTI-1 header: qfac and spacing; qform and sform with their codes.
 _NIFTI_GEOMETRY = (slice(76, 92), slice(252, 328))
-# By header size (NIfTI-1, NIfTI-2): where the voxel type and the offset of the voxels are kept, and how.
-_NIFTI_TYPE_AND_OFFSET = {348: (70, 108, "f"), 540: (12, 168, "q")}
-_LONGEST_HEADER = 540
+# Larger than a whole brain at 0.25 mm: a header that promises more is damaged, or means harm.
+MOST_VOXELS = 500_000_000
+_SPACING_MM = (0.01, 100.0)
+_PIXEL_TYPES = (
+    sitk.sitkUInt8,
+    sitk.sitkInt8,
+    sitk.sitkUInt16,
+    sitk.sitkInt16,
+    sitk.sitkUInt32,
+    sitk.sitkInt32,
+    sitk.sitkUInt64,
+    sitk.sitkInt64,
+    sitk.sitkFloat32,
+    sitk.sitkFloat64,
+)
+# ITK would choose by the content too: a file that only says it is NIfTI must not reach another reader.
+_READERS = {".nii": "NiftiImageIO", ".mha": "MetaImageIO", ".nrrd": "NrrdImageIO"}
+_LONGEST_HEADER = 65536  # of the text that an .mha or .nrrd file begins with
+_GZIP_AT_BEST = 1032  # bytes from one
+# By header size (NIfTI-1, NIfTI-2), where is what: the magic; with struct's types, voxel type, voxel sizes,
+# offset of the voxels, codes of qform and sform, the sform.
+_NIFTI = {
+    348: (344, (70, "h"), (80, "3f"), (108, "f"), (252, "2h"), (280, "12f")),
+    540: (4, (12, "h"), (112, "3d"), (168, "q"), (344, "2i"), (400, "12d")),
+}
+_NIFTI_VOXEL_BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8}
 
 
 class InputError(ValueError):
@@ -194,30 +223,37 @@ class Volume:
 
 
 def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read a three-dimensional scalar image of any format SimpleITK knows.
+    """Read a three-dimensional scalar image: .nii, .nii.gz, .mha or .nrrd, in one file.
 
-    Raises InputError for a file that is missing, damaged, not an image, or not three-dimensional.
+    The header is looked at before anything is allocated. Raises InputError for a file that is missing, no
+    regular file, damaged, not an image, not three-dimensional, of more than MOST_VOXELS, or whose header and
+    voxels disagree.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    _check_name(path)
+    _check_file(path)
+    extension = _extension(path)
+    nifti = _nifti_header(path) if extension in (".nii", ".nii.gz") else None
+    if nifti is None:
+        _check_one_file(path, extension)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_READERS[extension.removesuffix(".gz")])
+    reader.SetFileName(str(path))
     try:
         with _silent_stderr():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
+            reader.ReadImageInformation()
+            _check_promises(path, reader, nifti)
+            image = reader.Execute()
+    except (RuntimeError, MemoryError) as error:
         reason = "not an image that SimpleITK can read, or damaged or cut short; copy or convert it again"
+        if "orthonormal" in str(error):
+            reason = _SHEARED
         raise InputError(f"{path}: {reason}") from error
-    if image.GetDimension() != 3 or 1 in image.GetSize():
-        raise InputError(f"{path}: size {_text(image.GetSize())}; a single three-dimensional scan is needed")
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{path}: has colour or vector voxels; a greyscale scan is needed")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if nifti is None:
         return Volume.from_image(image)
     content = _header_of_faithful_read(path, image)
     if content is None:
-        content = _whole_nifti(path, image)
-        image = _with_lost_values(image, content)
+        content = _whole_nifti(path, image, nifti)
+        image = _with_lost_values(image, content, nifti)
     volume = Volume.from_image(image)
     is_nifti1 = content[:4] == (348).to_bytes(4, "little")
     geometry = tuple(bytes(content[where]) for where in _NIFTI_GEOMETRY) if is_nifti1 else ()
@@ -241,7 +277,7 @@ def extension_of(path: str | os.PathLike[str]) -> str:
     for extension in EXTENSIONS:
         if name.endswith(extension) and len(name) > len(extension):
             return extension
-    raise InputError(f"{path}: unknown image extension; use one of {', '.join(EXTENSIONS)}")
+    raise InputError(f"{path}: {_UNKNOWN}")
 
 
 def write_volumes(volumes: Mapping[str | os.PathLike[str], Volume]) -> None:
@@ -397,9 +433,10 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
         whole = _header_of_faithful_read(path, image) is not None
     elif name.endswith(".nii"):
         voxels = sitk.GetArrayViewFromImage(image)
-        with path.open("rb") as file:
-            layout = _layout_of(file.read(_LONGEST_HEADER))
-        whole = layout is not None and path.stat().st_size == layout.offset + voxels.nbytes
+        try:
+            whole = path.stat().st_size == _nifti_header(path).offset + voxels.nbytes
+        except InputError:
+            whole = False
     else:
         with _silent_stderr():
             back = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
@@ -430,52 +467,143 @@ def _header_of_faithful_read(path: Path, image: sitk.Image) -> bytes | None:
     return header if zlib.crc32(voxels.data, zlib.crc32(header[:offset])) == recorded else None
 
 
-def _whole_nifti(path: Path, image: sitk.Image) -> bytes:
+def _whole_nifti(path: Path, image: sitk.Image, header: _NiftiHeader) -> bytes:
     """The uncompressed bytes of a NIfTI file from which ITK has read `image`.
 
     ITK fills what is missing of a damaged file with zeros and says nothing, so this reads it to its end
-    (gzip checks its sum on the way) and raises InputError if it is too short.
+    (gzip checks its sum on the way) and raises InputError if it is shorter or longer than the header says.
     """
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: damaged or cut short ({error}); copy it again") from error
-    layout = _layout_of(content)
-    if layout and len(content) < layout.offset + image.GetNumberOfPixels() * layout.voxel_bytes:
+    voxel_bytes = image.GetNumberOfPixels() * header.voxel_bytes
+    content = _first_bytes(path, header.offset + voxel_bytes + 1)
+    if len(content) <= header.offset + voxel_bytes - 1:
         raise InputError(f"{path}: cut short, only {len(content)} bytes; copy it again")
+    if len(content) > header.offset + voxel_bytes:
+        raise InputError(
+            f"{path}: damaged, or size or data type of its header are wrong: more follows the {voxel_bytes} "
+            "bytes of voxels that it promises; copy or convert it again"
+        )
     return content
 
 
+def _first_bytes(path: Path, count: int) -> bytes:
+    """The first `count` bytes, uncompressed, of a NIfTI file; InputError if it is damaged."""
+    compressed = path.name.lower().endswith(".gz")
+    try:
+        with gzip.open(path) if compressed else path.open("rb") as file:
+            return file.read(count)
+    except gzip.BadGzipFile as error:
+        raise InputError(
+            f"{path}: not an image compressed by gzip, or damaged ({error}); copy it again"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: damaged or cut short ({error}); copy it again") from error
+
+
 @dataclass(frozen=True)
-class _Layout:
+class _NiftiHeader:
     """Where and how a NIfTI file keeps its voxels; `order` is struct's sign of the byte order."""
 
     order: str
     type_code: int
     voxel_bytes: int
     offset: int
+    spacing: np.ndarray  # (3,) as the header has it, in its own unit of length
+    sform: np.ndarray | None  # (3, 3) if ITK places the scan by it
 
 
-def _layout_of(content: bytes) -> _Layout | None:
-    """Read from the header; None if it is none of NIfTI-1 or NIfTI-2."""
-    for order in "<>":
-        size_of_header = struct.unpack_from(order + "i", content)[0]
-        if size_of_header in _NIFTI_TYPE_AND_OFFSET:
-            type_at, offset_at, offset_type = _NIFTI_TYPE_AND_OFFSET[size_of_header]
-            type_code, bits = struct.unpack_from(order + "hh", content, type_at)
-            offset = int(struct.unpack_from(order + offset_type, content, offset_at)[0])
-            return _Layout(order, type_code, bits // 8, max(offset, size_of_header))
-    return None
+def _nifti_header(path: Path) -> _NiftiHeader:
+    """The header of a NIfTI file; InputError for what ITK would silently take for something else."""
+    content = _first_bytes(path, max(_NIFTI))
+    order, size = next(
+        ((o, n) for o in "<>" for n in _NIFTI if content[:4] == struct.pack(f"{o}i", n)),
+        ("", len(content) + 1),
+    )
+    if len(content) < size:
+        raise InputError(f"{path}: not a NIfTI image, or damaged or cut short; copy or convert it again")
+    magic_at, *fields = _NIFTI[size]
+    (type_code,), spacing, (offset,), (qform, sform), rows = (
+        struct.unpack_from(order + kind, content, at) for at, kind in fields
+    )
+    if content[magic_at : magic_at + 2] != b"n+":
+        raise InputError(f"{path}: its voxels lie in another file, or it is no NIfTI; convert it to one file")
+    if type_code not in _NIFTI_VOXEL_BYTES:
+        raise InputError(f"{path}: {_NOT_GREY}")
+    # The header ends with four bytes that say whether extensions follow.
+    if not (offset >= size + 4 and offset < 2**31 and offset == int(offset)):
+        raise InputError(f"{path}: its voxels cannot begin at byte {offset:g}; the header is damaged")
+    # ITK's choice between the two
+    affine = np.reshape(rows, (3, 4))[:, :3] if sform > 0 and (qform <= 0 or sform == 1) else None
+    return _NiftiHeader(
+        order, type_code, _NIFTI_VOXEL_BYTES[type_code], int(offset), np.array(spacing), affine
+    )
 
 
-def _with_lost_values(image: sitk.Image, content: bytes) -> sitk.Image:
+def _check_promises(path: Path, reader: sitk.ImageFileReader, nifti: _NiftiHeader | None) -> None:
+    """Raise InputError unless the header that `reader` has read is that of a scan we can use."""
+    size, spacing = reader.GetSize(), np.array(reader.GetSpacing())
+    if reader.GetDimension() != 3 or 1 in size:
+        raise InputError(f"{path}: size {_text(size)}; a single three-dimensional scan is needed")
+    if reader.GetNumberOfComponents() != 1 or reader.GetPixelID() not in _PIXEL_TYPES:
+        raise InputError(f"{path}: {_NOT_GREY}")
+    voxels = math.prod(size)
+    if voxels > MOST_VOXELS:
+        raise InputError(
+            f"{path}: promises {voxels} voxels (size {_text(size)}), more than {MOST_VOXELS}; "
+            "resample or crop it"
+        )
+    if path.name.lower().endswith(".gz") and nifti and voxels * nifti.voxel_bytes > _most_bytes(path):
+        raise InputError(f"{path}: cut short, too small to hold {voxels} voxels; copy it again")
+    if nifti is not None and not (np.all(np.isfinite(nifti.spacing)) and np.all(nifti.spacing > 0)):
+        spacing = nifti.spacing  # of which ITK has made 1 mm and says nothing
+    low, high = _SPACING_MM
+    if not np.all((low <= spacing) & (spacing <= high)):
+        raise InputError(
+            f"{path}: voxels of {_text(spacing)} mm; sizes from {low:g} to {high:g} mm are needed; correct "
+            "the header or convert it again"
+        )
+    direction = np.array(reader.GetDirection()).reshape(3, 3)
+    if not np.all(np.isfinite([*direction.ravel(), *reader.GetOrigin()])):
+        raise InputError(
+            f"{path}: its place in space is not a number; correct the header or convert it again"
+        )
+    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-2:
+        raise InputError(f"{path}: {_SHEARED}")
+    if nifti is not None and nifti.sform is not None:
+        by_sform = np.sqrt((nifti.sform**2).sum(axis=0))
+        if np.abs(by_sform / nifti.spacing - 1).max() > 0.01:
+            raise InputError(
+                f"{path}: voxel sizes {_text(nifti.spacing)} and sform {_text(by_sform)} disagree; "
+                "correct the header or convert it again"
+            )
+
+
+def _most_bytes(path: Path) -> int:
+    """How many bytes a gzip file of this length can hold."""
+    return _GZIP_AT_BEST * path.stat().st_size
+
+
+def _check_one_file(path: Path, extension: str) -> None:
+    """Raise InputError for an .mha or .nrrd header that leads to other files: they may be anybody's."""
+    with path.open("rb") as file:
+        head = file.read(_LONGEST_HEADER)
+    if extension == ".mha":
+        found = re.search(rb"^\s*ElementDataFile\s*=\s*([^\r\n]*?)\s*$", head, re.MULTILINE)
+        inside = found is not None and found[1].upper() == b"LOCAL"
+    else:
+        text = re.match(rb"NRRD.*?\r?\n\r?\n", head, re.DOTALL)
+        inside = text is not None and not re.search(
+            rb"^\s*data ?file\s*:", text[0], re.MULTILINE | re.IGNORECASE
+        )
+    if not inside:
+        raise InputError(f"{path}: damaged, or its voxels lie in another file; convert it to one file")
+
+
+def _with_lost_values(image: sitk.Image, content: bytes, header: _NiftiHeader) -> sitk.Image:
     """`image` with the NaN and infinite voxels that ITK has turned into zeros on reading NIfTI."""
-    layout = _layout_of(content)
-    voxel_type = layout and {16: "f4", 64: "f8"}.get(layout.type_code)
-    if not layout or not voxel_type:
+    voxel_type = {16: "f4", 64: "f8"}.get(header.type_code)
+    if not voxel_type:
         return image
-    stored = np.frombuffer(content, layout.order + voxel_type, image.GetNumberOfPixels(), layout.offset)
+    stored = np.frombuffer(content, header.order + voxel_type, image.GetNumberOfPixels(), header.offset)
     lost = ~np.isfinite(stored)
     if not lost.any():
         return image
@@ -484,6 +612,30 @@ def _with_lost_values(image: sitk.Image, content: bytes) -> sitk.Image:
     restored = sitk.GetImageFromArray(array)
     restored.CopyInformation(image)
     return restored
+
+
+def _check_file(path: Path) -> None:
+    """Raise InputError unless `path` is a regular file that can be opened: a pipe would wait for ever."""
+    _check_name(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: not a file but a folder, pipe, socket or device; give an image file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: cannot be read (Permission denied)")
+
+
+def _extension(path: Path) -> str:
+    """The image extension of a file to read, in lower case; InputError if it is none."""
+    name = path.name.lower()
+    for extension in EXTENSIONS:
+        if name.endswith(extension):
+            return extension
+    raise InputError(f"{path}: {_UNKNOWN}")
 
 
 def _check_name(path: Path) -> None:
