@@ -284,8 +284,8 @@ def run(
         print(printable(f"{parser.prog}: {kind}: {message}")[:_LONGEST_LINE], file=sys.stderr)
 
     def fail(error: BaseException, message: object, code: int) -> int:
-        if args.debug:
-            traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines() if args.debug else ():
+            print(printable(line), file=sys.stderr)
         tell("error", message)
         return code
 

@@ -37,6 +37,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+from synthtumour.arguments import printable
 from synthtumour.journal import CARRY_ON, MANIFEST_FILE, Journal, file_state, is_same, write_manifest
 from synthtumour.volume import InputError, sync
 
@@ -214,8 +215,8 @@ def _work_through(
                 task.cases, task.staged, entries, strict=False
             ):  # fewer if told to stop
                 where = entry.pop("traceback", "")
-                if debug and where:
-                    progress.write(f"{case.name}:\n{where}", file=sys.stderr, end="")
+                for line in [f"{case.name}:", *where.splitlines()] if debug and where else ():
+                    progress.write(printable(line), file=sys.stderr)
                 if full := entry.get("disk_full"):
                     raise InputError(f"{full}; free some space, and {CARRY_ON}")
                 journal.finish(case, staged, entry)
