@@ -506,6 +506,7 @@ def test_a_case_is_opened_with_the_keyboard_alone(browse: Callable[..., Any], pi
     outline = driver.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     press(Keys.ENTER)
+    driver.implicitly_wait(5)  # what is inside comes when the entry has told that it opened
     picture = driver.find_element("css selector", "#list details[open] img")
     assert picture.is_displayed() and name in picture.get_attribute("alt")
     assert press(Keys.TAB).text == "full size"
