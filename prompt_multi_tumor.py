@@ -18,6 +18,8 @@ from synthtumour.arguments import (
     preset_from,
     print_safely,
     run,
+    say_shard,
+    sharing_from,
     workers_from,
 )
 
@@ -140,9 +142,10 @@ def prompt(args: argparse.Namespace) -> int:
     groups = plan(args, preset, found, dataset)
     about = settings(args, preset)
     reserved = (*dataset.files, report_file(dataset.folder), dataset.folder / SHEET_FILE)
+    sharing = sharing_from(args)
     with (
         workers_from(args, (args.input,), (dataset.folder,)) as workers,
-        Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite) as journal,
+        Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite, **sharing) as journal,
     ):
         if args.brain_mask:
             found, masks = with_made_masks(args, found, dataset)
@@ -158,6 +161,9 @@ def prompt(args: argparse.Namespace) -> int:
             preload=("synthtumour.stage1_cases", "synthtumour.preview")[: 1 + args.preview],
             **workers,
         )
+        if journal.shard:
+            say_shard(report, journal.shard)
+            return report.exit_code
         if args.preview and report.made + report.kept:
             from synthtumour.preview import write_contact_sheet
 
@@ -397,7 +403,7 @@ def finish(
     say("")
     if report.interrupted:
         say(f"interrupted: {len(there)} of {len(report.rows)} cases are there; the same command carries on")
-    elif not report.made and not report.failed:
+    elif not (report.made or report.failed or report.missing):
         say(f"nothing to do: all {report.kept} cases are there already")
     say(
         f"cases: {report.made} made, {report.kept} kept from before, {len(report.failed)} failed; "

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthtumour import __version__
-from synthtumour.arguments import add_run_options, print_safely, run, workers_from
+from synthtumour.arguments import add_run_options, print_safely, run, say_shard, sharing_from, workers_from
 from synthtumour.presets import GateLimits, Mixing
 
 if TYPE_CHECKING:
@@ -261,9 +261,10 @@ def stage2(args: argparse.Namespace) -> int:
     reads = [args.imagesTr_path, args.labelsTr_path, args.healthyimgTr]
     reads += [place for place in (args.donor_masks, args.healthy_masks, args.stage1) if place is not None]
     writes = [folder, args.imagesTr_path.parent, args.labelsTr_path.parent, args.combine or folder]
+    sharing = sharing_from(args)
     with (
         workers_from(args, reads, writes) as workers,
-        Journal(folder, about, reserved=reserved, overwrite=args.overwrite) as journal,
+        Journal(folder, about, reserved=reserved, overwrite=args.overwrite, **sharing) as journal,
     ):
         unmasked: list[Rejection] = []
         if args.brain_mask:
@@ -297,6 +298,9 @@ def stage2(args: argparse.Namespace) -> int:
             preload=("synthtumour.stage2_cases", "synthtumour.preview")[: 1 + args.preview],
             **workers,
         )
+        if journal.shard:
+            say_shard(report, journal.shard)
+            return report.exit_code
         write_rejected(rejected, folder)
         write_mix_ids(report, table)
         if args.preview and report.made + report.kept:
@@ -502,8 +506,9 @@ def pass_through_gate(
     cases = [stage2_cases.gate_case(head, limits) for head in heads]
     groups = [fanout.Group((head, limits), (case,)) for head, case in zip(heads, cases, strict=True)]
     about = {"program": f"{PROGRAM}, gate", "version": __version__, "cases": [case.name for case in cases]}
-    overwrite = not is_run(folder, about)  # it holds notes only, no images
-    with Journal(folder, about, overwrite=overwrite) as journal:
+    # It holds notes only, no images. Of several shards the first looks at the heads, the others wait for it.
+    with Journal(folder, about, overwrite=True, wait=True) as journal:
+        journal.overwrite = not is_run(folder, about)
         return fanout.run(
             groups,
             stage2_cases.load_for_gate,
@@ -672,7 +677,7 @@ def say_what_there_is(
         print_safely(
             f"interrupted: {len(there)} of {len(report.rows)} cases are there; the same command carries on"
         )
-    elif not report.made and not report.failed:
+    elif not (report.made or report.failed or report.missing):
         print_safely(f"nothing to do: all {report.kept} cases are there already")
     print_safely(f"cases: {report.made} made, {report.kept} kept from before, {len(report.failed)} failed")
     for role, used, what in (

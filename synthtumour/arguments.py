@@ -17,10 +17,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthtumour import __version__
 from synthtumour.presets import PRESETS, Preset
+
+if TYPE_CHECKING:
+    from synthtumour.fanout import Report
+    from synthtumour.shards import Shard
 
 HDBET = "hdbet"  # the word that --brain-mask takes in place of a file
 _SHAPES = ("noisy", "ellipsoid", "cuboid", "infiltrative")
@@ -45,6 +49,16 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="let the workers of a Dask cluster do it, whose scheduler is at this address (tcp://HOST:8786)",
     )
     parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="make part I of N, as a run of its own beside the others (docs/clusters.md); --finalise then",
+    )
+    parser.add_argument(
+        "--finalise",
+        action="store_true",
+        help="put together what the shards have made, and say what is missing",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
     )
     parser.add_argument(
@@ -67,6 +81,36 @@ def add_program_options(parser: argparse.ArgumentParser) -> None:
         "--debug", action="store_true", help="print the traceback of every error too, for a report of a bug"
     )
     parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+
+
+def sharing_from(args: argparse.Namespace) -> dict[str, Any]:
+    """How the run's folder is shared, as `Journal` takes it."""
+    from synthtumour.shards import shard_from
+
+    _require(not (args.shard and args.finalise), "--finalise comes after the last --shard; give either")
+    for option in ("shard", "finalise"):
+        if getattr(args, option):
+            _require(args.dask is None, f"--{option} and --dask are two ways; give either")
+            _require(
+                not args.overwrite,
+                f"--{option} with --overwrite: that concerns all cases; choose another folder, or make "
+                "them all again without shards",
+            )
+    return {"shard": shard_from(args.shard) if args.shard else None, "finalise": args.finalise}
+
+
+def say_shard(report: Report, shard: Shard) -> None:
+    """What there is of a shard; the rest is for --finalise."""
+    print_safely("")
+    if report.interrupted:
+        print_safely("interrupted; the same command carries on")
+    print_safely(
+        f"shard {shard}: {len(report.rows)} cases, {report.made} made, {report.kept} kept from before, "
+        f"{len(report.failed)} failed"
+    )
+    for name, reason in report.failed:
+        print_safely(f"  FAILED {name}: {reason}")
+    print_safely(f"when all {shard.count} shards are made: the same command with --finalise, without --shard")
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def make_masks(scans: Mapping[str, Path], folder: Path, workers: int | None) -> 
     ]
     groups = [fanout.Group(scans[case.name], (case,)) for case in cases]
     at_once = min(workers or fanout.usable_cores(), max(1, _memory_bytes() // _PROCESS_BYTES))
-    with Journal(folder, {"program": "brain masks of SynthTumour"}) as journal:
+    with Journal(folder, {"program": "brain masks of SynthTumour"}, wait=True) as journal:
         for name in [name for name in journal.entries if name not in scans]:
             journal.remove(name)
         return fanout.run(groups, load, make, journal, workers=at_once, preload=(__name__,))

@@ -39,6 +39,7 @@ from typing import Any
 
 from synthtumour.arguments import printable
 from synthtumour.journal import CARRY_ON, MANIFEST_FILE, Journal, file_state, is_same, write_manifest
+from synthtumour.shards import shard_of_each
 from synthtumour.volume import InputError, sync
 
 # Started anew, a worker costs 0.3 s of imports; the fork server pays it once for all of them and, unlike a
@@ -82,13 +83,14 @@ class Report:
     made: int
     kept: int
     failed: list[tuple[str, str]]  # name and reason
+    missing: int = 0  # neither made nor failed
     interrupted: int = 0  # the signal that stopped the run
     notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 when every case is there, 1 when any failed, as a shell has it when the run was interrupted."""
-        return 128 + self.interrupted if self.interrupted else int(bool(self.failed))
+        """0 when every case is there, 1 when any is not, as a shell has it when the run was interrupted."""
+        return 128 + self.interrupted if self.interrupted else int(bool(self.failed or self.missing))
 
 
 def run(
@@ -121,9 +123,16 @@ def run(
     plan = {case.name: case for group in groups for case in group.cases}
     if len(plan) != sum(len(group.cases) for group in groups):
         raise ValueError("two cases have the same name")
-    notes = journal.admit(plan)
-    kept = set() if journal.overwrite else {name for name, case in plan.items() if journal.is_done(case)}
-    todo = [Group(g.source, tuple(c for c in g.cases if c.name not in kept)) for g in groups]
+    whose = shard_of_each(groups, journal.shard.count if journal.shard else journal.shards or 1)
+    mine = {n: c for n, c in plan.items() if journal.shard is None or whose[n] == journal.shard.number}
+    notes = journal.admit(plan, mine)
+    kept = set() if journal.overwrite else {name for name, case in mine.items() if journal.is_done(case)}
+    journal.doubt(name for name in mine if name not in kept)
+    todo = [
+        Group(g.source, tuple(c for c in g.cases if c.name in mine and c.name not in kept))
+        for g in groups
+        if not journal.finalise
+    ]
     tasks = _tasks([group for group in todo if group.cases], at_once())
     interrupted, anything_new, manifest = 0, bool(tasks), journal.folder / MANIFEST_FILE
     if anything_new:
@@ -133,14 +142,30 @@ def run(
                 interrupted = _work_through(tasks, load, make, journal, at_once, start, len(kept), debug)
         except InputError:  # what is there is there, and the manifest shall say so if the disk is not full
             with contextlib.suppress(InputError):
-                write_manifest([journal.row(case) for case in plan.values()], manifest)
+                if journal.shard is None:
+                    write_manifest([journal.row(case) for case in plan.values()], manifest)
             raise
-    rows = [journal.row(case) for case in plan.values()]
-    if anything_new or not manifest.exists():
+    rows = [journal.row(case) for case in mine.values()]
+    if journal.shard is None and (anything_new or journal.finalise or not manifest.exists()):
         write_manifest(rows, manifest)
+    if journal.finalise:
+        notes += _missing(rows, whose, journal.shards)
     failed = [(str(row["case"]), str(row["reason"])) for row in rows if row["status"] == "failed"]
-    made = sum(row["status"] == "made" for row in rows) - len(kept)
-    return Report(rows, made, len(kept), failed, interrupted, tuple(notes))
+    missing = sum(row["status"] == "not made" for row in rows)
+    made = len(rows) - len(failed) - missing - len(kept)
+    return Report(rows, made, len(kept), failed, missing, interrupted, tuple(notes))
+
+
+def _missing(rows: Sequence[Mapping[str, object]], whose: Mapping[str, int], shards: int) -> list[str]:
+    """What to do about the cases that are not there, a note for each shard that has some of them."""
+    notes = []
+    lacking = [str(row["case"]) for row in rows if row["status"] != "made"]
+    for number in sorted({whose[name] for name in lacking}):
+        names = [name for name in lacking if whose[name] == number]
+        remedy = f"run --shard {number}/{shards} again" if shards else "run the command without --finalise"
+        more = ", ..." if names[3:] else ""
+        notes.append(f"{len(names)} case(s) missing ({', '.join(names[:3])}{more}): {remedy}")
+    return notes
 
 
 def usable_cores(membership: Path = Path("/proc/self/cgroup"), control: Path = Path("/sys/fs/cgroup")) -> int:

@@ -3,6 +3,8 @@
 - `run.json`: what the run was asked to do (program, version, preset, options) and with which packages;
 - `journal.jsonl`: one line whenever cases are started, made or failed. It is only ever appended to, so it is
   what a run that was interrupted, or killed, is resumed from;
+- `journal.shard-02-of-08.jsonl`: the same of one shard (`--shard 2/8`), beside others in the folder. The next
+  run that has the folder for itself, `--finalise` say, appends them to `journal.jsonl`;
 - `manifest.csv`: one row a case in the order asked for, written when the run ends or is interrupted.
 
 A case is done when its parameters are the ones asked for and all its files and inputs are the same as when it
@@ -37,6 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthtumour.lock import hold
+from synthtumour.shards import Shard, shard_journals
 from synthtumour.volume import STAGING, InputError, staged_outputs
 
 if TYPE_CHECKING:
@@ -56,6 +59,8 @@ class Journal:
     `settings` go into run.json; they have to equal those of an earlier run in `folder` unless `overwrite`.
     `reserved` are files that the caller writes when the cases are made: they must not be there already unless
     an earlier run is in `folder`. What the caller does under the `with` is safe from other runs.
+    A `shard` is in the folder beside others; `finalise` says that nothing is to be made; `wait` is for a run
+    that is in the folder now.
     """
 
     def __init__(
@@ -65,9 +70,14 @@ class Journal:
         *,
         reserved: Iterable[Path] = (),
         overwrite: bool = False,
+        shard: Shard | None = None,
+        finalise: bool = False,
+        wait: bool = False,
     ) -> None:
         self.folder = folder
-        self.path = folder / JOURNAL_FILE
+        self.path = folder / (shard.journal if shard else JOURNAL_FILE)
+        self.shard, self.finalise, self._wait = shard, finalise, wait
+        self.shards = 0  # how many the run is, or was, shared out among
         self.settings = settings
         self.reserved = tuple(reserved)
         self.overwrite = overwrite
@@ -79,12 +89,14 @@ class Journal:
 
     def __enter__(self) -> Journal:
         """Raises InputError if another run is in the folder, or what it holds is not this run's."""
+        if self.finalise and not (self.folder / RUN_FILE).is_file():
+            raise InputError(f"{self.folder}: holds no run to finalise; make the cases first")
         with contextlib.ExitStack() as stack:
             missing = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
             stack.callback(self._remove_empty, missing)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(hold(self.folder))
+                stack.enter_context(hold(self.folder, self.shard.lock if self.shard else "", self._wait))
                 # Unbuffered, so that what a full disk does not take is not tried again on closing.
                 self._file = stack.enter_context(self.path.open("ab+", buffering=0))
             except BlockingIOError as error:
@@ -93,6 +105,10 @@ class Journal:
                 reason = f"cannot be written ({error.strerror}); choose another output folder"
                 raise InputError(f"{self.folder}: {reason}") from error
             stack.callback(self._remove_if_unused)
+            if self.shard:
+                self._check_shards(self.shard)
+            else:
+                self._take_in_shards()
             self._read()
             self._check_settings()
             self._stack = stack.pop_all()
@@ -102,7 +118,7 @@ class Journal:
         self._stack.close()
 
     def _remove_if_unused(self) -> None:
-        if self._earlier is None and self.path.stat().st_size == 0:
+        if (self._earlier is None or self.shard) and self.path.stat().st_size == 0:
             self.path.unlink()
 
     @staticmethod
@@ -111,11 +127,45 @@ class Journal:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
+    def _check_shards(self, shard: Shard) -> None:
+        """Raise InputError if the cases are shared out otherwise already."""
+        for other in shard_journals(self.folder).values():
+            if other.count != shard.count:
+                raise InputError(
+                    f"{self.folder}: shared out among {other.count} already; use --shard i/{other.count}, or "
+                    "--finalise first"
+                )
+
+    def _take_in_shards(self) -> None:
+        """Append the journals of shards, none of which runs now, to this one."""
+        for path, shard in shard_journals(self.folder).items():
+            # A line that was cut off ends here. Killed before it is unlinked, the same is appended once more.
+            self._write(b"\n" + path.read_bytes() + b"\n")
+            self._append({"shards": shard.count})
+            os.fsync(self._file.fileno())
+            path.unlink()
+
     def _read(self) -> None:
+        if self.shard and (whole := self.folder / JOURNAL_FILE).is_file():
+            self._read_lines(whole.read_bytes())
         self._file.seek(0)
         content = self._file.readall()
         if content and not content.endswith(b"\n"):  # the run was killed while it wrote this line
             self._write(b"\n")
+        self._read_lines(content)
+        for entry in self.entries.values():
+            if entry["status"] != "failed":
+                self._ours.update(entry["outputs"])
+        run_file = self.folder / RUN_FILE
+        if run_file.exists():
+            try:
+                self._earlier = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
+            except ValueError as error:
+                raise InputError(f"{run_file}: not written by this program; choose another folder") from error
+            if not isinstance(self._earlier, dict):
+                raise InputError(f"{run_file}: not written by this program; choose another folder")
+
+    def _read_lines(self, content: bytes) -> None:
         for line in content.splitlines():
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
@@ -129,17 +179,7 @@ class Journal:
                     self.entries[entry["case"]] = entry
                 if "removed" in entry:
                     self.entries.pop(entry["removed"], None)
-        for entry in self.entries.values():
-            if entry["status"] != "failed":
-                self._ours.update(entry["outputs"])
-        run_file = self.folder / RUN_FILE
-        if run_file.exists():
-            try:
-                self._earlier = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
-            except ValueError as error:
-                raise InputError(f"{run_file}: not written by this program; choose another folder") from error
-            if not isinstance(self._earlier, dict):
-                raise InputError(f"{run_file}: not written by this program; choose another folder")
+                self.shards = entry.get("shards", self.shards)
 
     def _check_settings(self) -> None:
         for path in (self.folder / MANIFEST_FILE, *self.reserved):
@@ -165,12 +205,14 @@ class Journal:
                 "output folder, or --overwrite"
             )
 
-    def admit(self, plan: Mapping[str, Case]) -> list[str]:
-        """Make the folder this run's, with what it no longer asks for cleared away; notes of what stays.
+    def admit(self, plan: Mapping[str, Case], mine: Mapping[str, Case]) -> list[str]:
+        """Make the folder this run's, with what `plan` does not ask for cleared away; notes of what stays.
+
+        `mine` are those of its cases that are this run's to make.
 
         Raises InputError, before anything is changed, for files and cases that are not of this run.
         """
-        for case in plan.values():
+        for case in mine.values():
             for output in case.outputs:
                 if _exists(output) and self._relative(output) not in self._ours:
                     raise InputError(_NOT_OURS.format(output))
@@ -184,6 +226,9 @@ class Journal:
         self._clear_staging()
         changed = [relative for name in surplus for relative in self.remove(name)]
         packages = {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
+        if self.shard:
+            self._settle_on(packages)
+            return []
         self._earlier = {**_as_json(self.settings), "packages": packages}
         write_json(self._earlier, self.folder / RUN_FILE)
         reserved = [self._relative(path) for path in (self.folder / MANIFEST_FILE, *self.reserved)]
@@ -191,6 +236,33 @@ class Journal:
             self._append({"reserved": reserved})
             self._ours.update(reserved)
         return [f"{relative}: changed since an earlier run made it, left as it is" for relative in changed]
+
+    def _settle_on(self, packages: Mapping[str, str]) -> None:
+        """Write run.json unless another shard has: the first says what all are to do, and with what."""
+        run_file = self.folder / RUN_FILE
+        if self._earlier is None:
+            temporary = self.folder / f"{STAGING}{secrets.token_hex(8)}.json"
+            try:
+                write_json({**_as_json(self.settings), "packages": packages}, temporary)
+                try:
+                    os.link(temporary, run_file)  # unlike a rename it never replaces what is there
+                except FileExistsError:
+                    pass
+                except OSError:  # a file system without links
+                    os.replace(temporary, run_file)
+            except OSError as error:
+                raise InputError(f"{run_file}: cannot be written ({error.strerror})") from error
+            finally:
+                temporary.unlink(missing_ok=True)
+            self._earlier = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
+            self._check_settings()
+        assert self._earlier is not None
+        for name in ("numpy", "scipy", "SimpleITK"):
+            if (there := self._earlier.get("packages", {}).get(name)) != packages[name]:
+                raise InputError(
+                    f"{self.folder}: the other shards have {name} {there}, here it is {packages[name]}; "
+                    "install the same, as the bytes may differ"
+                )
 
     @contextlib.contextmanager
     def work(self, cases: Iterable[Case]) -> Iterator[None]:
@@ -283,6 +355,12 @@ class Journal:
         self._append({"removed": name})
         del self.entries[name]
         return changed
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """Of these cases something is missing or was changed: until they are made again they are not made."""
+        for name in names:
+            if name in self.entries and self.entries[name]["status"] == "made":
+                self.entries[name] = {"status": "started", "outputs": self.entries[name]["outputs"]}
 
     def is_done(self, case: Case) -> bool:
         entry = self.entries.get(case.name, {})

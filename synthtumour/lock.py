@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import socket
@@ -33,14 +34,15 @@ _PATIENCE_S = 0.5  # for a run that is just leaving, or one that looks who is he
 
 
 @contextlib.contextmanager
-def hold(folder: Path, part: str = "") -> Iterator[None]:
+def hold(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this run alone, or as `part` of a run beside its other parts.
 
+    `wait`: for the runs in the way to end.
     Raises BlockingIOError that names the runs in the way, or another OSError if the folder cannot be written.
     """
     with contextlib.ExitStack() as stack:
         try:
-            descriptor = stack.enter_context(locked(folder / _LOCK_FILE, shared=bool(part)))
+            descriptor = stack.enter_context(locked(folder / _LOCK_FILE, bool(part), wait))
             if part:
                 descriptor = stack.enter_context(locked(folder / f"run-{part}.lock"))
         except BlockingIOError as error:
@@ -53,9 +55,9 @@ def hold(folder: Path, part: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[int]:
+def locked(path: Path, shared: bool = False, wait: bool = False) -> Iterator[int]:
     """The descriptor of `path`, locked; BlockingIOError if it is held. Whoever leaves last removes it."""
-    patient_until = time.monotonic() + _PATIENCE_S
+    patient_until = math.inf if wait else time.monotonic() + _PATIENCE_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         if fcntl is None:

@@ -36,6 +36,12 @@ OTHERS = {
     "--save_probabilities",
     "--nthreads",
     "--nworkers",
+    "--array",
+    "--cpus-per-task",
+    "--dependency",
+    "--job-name",
+    "--parsable",
+    "--time",
 }
 
 
