@@ -231,7 +231,7 @@ def test_stage2_in_shards(make_head: MakeHead, tmp_path: Path) -> None:
             "1",
         ]
         line += ["--imagesTr_path", str(place / "imagesTr"), "--labelsTr_path", str(place / "labelsTr")]
-        line += ["--healthyimgTr", str(tmp_path / "healthy")]
+        line += ["--healthyimgTr", str(tmp_path / "healthy"), "--workers", "1"]
         line += ["--combine", str(tmp_path / how / "Dataset102_Senior")]
         parts: list[list[str]] = [[]]
         if how == "shards":
