@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare synthetic tumours with real ones, without training: six figures a case, one picture.
+"""Compare synthetic tumours with real ones, without training: six figures a case, and what to look at.
 
 Takes nnU-Net folders as prompt_multi_tumor.py writes them (cases of the training task that have a tumour)
 and a folder of subjects with flair.nii.gz, flair_brainmask.nii.gz, whole_tumour.nii.gz. At 2 mm it measures
@@ -11,7 +11,8 @@ and a folder of subjects with flair.nii.gz, flair_brainmask.nii.gz, whole_tumour
   sharpness      steepest 2 mm of the mean profile across the border, as a part of its height
   depth          mm from tumour to brain surface, 5th percentile
 
-Needs matplotlib for --figure.
+--page shows random cases of each, the axial slice through the tumour's largest section, without and with its
+outline. Needs matplotlib for --figure and --page.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import csv
 import json
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 _SPACING = 2.0
+_PAIRS = 6  # of pictures in a row of the page
 _NAMES = {
     "volume_ml": "volume (ml)",
     "sphericity": "sphericity",
@@ -71,27 +74,39 @@ def measure(flair: sitk.Image, tumour: sitk.Image, brain: sitk.Image) -> dict[st
     }
 
 
-def of_dataset(folder: Path) -> dict[str, dict[str, float]]:
+@dataclass(frozen=True)
+class Case:
+    """A scan, its tumour, and its brain; without a mask the brain is what is not zero."""
+
+    flair: Path
+    tumour: Path
+    brain: Path | None = None
+
+    def read(self) -> tuple[sitk.Image, sitk.Image, sitk.Image]:
+        flair, tumour = (sitk.ReadImage(str(path)) for path in (self.flair, self.tumour))
+        return flair, tumour, sitk.ReadImage(str(self.brain)) if self.brain else flair > 0
+
+
+def of_dataset(folder: Path) -> dict[str, Case]:
     """Every case of the training task with a tumour."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["status"] == "made"]
-    measured = {}
-    for row in rows:
-        if row["split"] != "train" or row["kind"] != "synthetic":
-            continue
-        flair = sitk.ReadImage(str(folder / "imagesTr" / f"{row['case']}_0000.nii.gz"))
-        label = sitk.ReadImage(str(folder / "labelsTr" / f"{row['case']}.nii.gz"))
-        measured[row["case"]] = measure(flair, label, flair > 0)
-    return measured
-
-
-def of_subjects(folder: Path) -> dict[str, dict[str, float]]:
-    """Every real case."""
-    names = ("flair", "whole_tumour", "flair_brainmask")
     return {
-        path.name: measure(*(sitk.ReadImage(str(path / f"{name}.nii.gz")) for name in names))
+        row["case"]: Case(
+            folder / "imagesTr" / f"{row['case']}_0000.nii.gz", folder / "labelsTr" / f"{row['case']}.nii.gz"
+        )
+        for row in rows
+        if row["split"] == "train" and row["kind"] == "synthetic"
+    }
+
+
+def of_subjects(folder: Path) -> dict[str, Case]:
+    """Every real case."""
+    names = ("flair.nii.gz", "whole_tumour.nii.gz", "flair_brainmask.nii.gz")
+    return {
+        path.name: Case(*(path / name for name in names))
         for path in sorted(folder.iterdir())
-        if (path / "whole_tumour.nii.gz").is_file()
+        if (path / names[1]).is_file()
     }
 
 
@@ -143,6 +158,41 @@ def draw(groups: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def draw_page(groups: dict[str, dict[str, Case]], number: int, seed: int, path: Path) -> None:
+    """Up to `number` random cases of each group, each as a pair of pictures: the slice, and with outline."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = []
+    for name, cases in groups.items():
+        order = np.random.default_rng(seed).permutation(len(cases))[:number]
+        shown += [(name, case, cases[case]) for case in np.array(list(cases))[np.sort(order)].tolist()]
+    rows = -(-len(shown) // _PAIRS)
+    figure, panels = plt.subplots(rows, 2 * _PAIRS, figsize=(3 * _PAIRS, 1.75 * rows), squeeze=False)
+    for panel in panels.ravel():
+        panel.axis("off")
+    for (name, case, files), left, right in zip(
+        shown, panels.ravel()[::2], panels.ravel()[1::2], strict=False
+    ):
+        flair, tumour, brain = (sitk.DICOMOrient(image, "LPS") for image in files.read())
+        image, inside, head = (sitk.GetArrayFromImage(i) for i in (flair, tumour, brain))
+        level = int((inside > 0).sum(axis=(1, 2)).argmax())
+        section = np.where(head[level] > 0, image[level], 0)
+        for panel in (left, right):
+            aspect = flair.GetSpacing()[1] / flair.GetSpacing()[0]
+            brightest = np.percentile(image[head > 0], 99.5)
+            panel.imshow(section, cmap="gray", vmin=0, vmax=brightest, aspect=aspect)
+            rim = np.argwhere(head.any(axis=0))
+            panel.set_xlim(rim[:, 1].min() - 1, rim[:, 1].max() + 1)
+            panel.set_ylim(rim[:, 0].max() + 1, rim[:, 0].min() - 1)
+        right.contour(inside[level] > 0, [0.5], colors="red", linewidths=0.6)
+        left.set_title(f"{re.sub(r'^Dataset[0-9]+_', '', name)}: {case}", fontsize=5, loc="left")
+    figure.tight_layout(pad=0.2)
+    figure.savefig(path, dpi=100)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -150,12 +200,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("datasets", type=Path, nargs="+", help="nnU-Net folders of prompt_multi_tumor.py")
     parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="subjects with real tumours")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the distributions here")
+    parser.add_argument("--page", type=Path, metavar="PNG", help="draw cases to look at here")
+    parser.add_argument("--page-cases", type=int, default=40, metavar="N", help="of each (default: 40)")
+    parser.add_argument("--seed", type=int, default=0, help="which cases are on the page (default: 0)")
     parser.add_argument("--json", type=Path, help="write every case's figures here")
     args = parser.parse_args(argv)
-    groups = {folder.name: of_dataset(folder) for folder in args.datasets}
-    groups["real"] = of_subjects(args.real)
-    if empty := [name for name, cases in groups.items() if not cases]:
+    cases = {folder.name: of_dataset(folder) for folder in args.datasets}
+    cases["real"] = of_subjects(args.real)
+    if empty := [name for name, of_it in cases.items() if not of_it]:
         parser.error(f"{empty[0]}: no case with a tumour in it")
+    if args.page:
+        draw_page(cases, args.page_cases, args.seed, args.page)
+    groups = {
+        name: {case: measure(*files.read()) for case, files in of_it.items()} for name, of_it in cases.items()
+    }
     print(table(groups))
     if args.figure:
         draw(groups, args.figure)

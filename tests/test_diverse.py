@@ -8,6 +8,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -485,13 +486,33 @@ def _right_of(path: Path, column: float) -> float:
     return -image.TransformContinuousIndexToPhysicalPoint((float(column), 0.0, 0.0))[0]
 
 
-def test_the_report_tells_tumours_apart(make_head: MakeHead, tmp_path: Path) -> None:
-    """A ball of known volume, contrast and depth, measured by the report."""
+def realism_report() -> ModuleType:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         import realism_report
     finally:
         sys.path.pop(0)
+    return realism_report
+
+
+def test_the_page_shows_each_case_without_and_with_its_outline(make_head: MakeHead, tmp_path: Path) -> None:
+    """Red is on the right of each pair only, and there are as many pairs as were asked for."""
+    report, cases = realism_report(), {}
+    for n in range(3):
+        scan = make_head(f"s{n}", spacing=(3.0, 3.0, 3.0), seed=n)
+        outputs = [scan.with_name(f"{name}.nii.gz") for name in ("made", "label")]
+        assert resect_multi_tumor.main([str(scan), *map(str, outputs), "--preset", "diverse"]) == 0
+        cases[f"s{n}"] = report.Case(*outputs, scan.with_name("flair_brainmask.nii.gz"))
+    page = tmp_path / "page.png"
+    report.draw_page({"Dataset001_Made": cases}, 2, 0, page)
+    pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(page)))[..., :2] / 255
+    red = (pixels[..., 0] > 0.7) & (pixels[..., 1] < 0.4)
+    columns = np.array_split(red, 2 * report._PAIRS, axis=1)
+    assert [column.sum() > 20 for column in columns] == [False, True] * 2 + [False] * (2 * report._PAIRS - 4)
+
+
+def test_the_report_tells_tumours_apart(make_head: MakeHead, tmp_path: Path) -> None:
+    """A ball of known volume, contrast and depth, measured by the report."""
     brain = np.zeros((60, 64, 68), np.uint8)
     brain[5:55, 5:59, 5:63] = 1
     i, j, k = np.indices(brain.shape)
@@ -501,7 +522,7 @@ def test_the_report_tells_tumours_apart(make_head: MakeHead, tmp_path: Path) -> 
         image = sitk.GetImageFromArray(array)
         image.SetSpacing((2.0, 2.0, 2.0))
         images.append(image)
-    measured = realism_report.measure(*images)
+    measured = realism_report().measure(*images)
     assert measured["volume_ml"] == pytest.approx(4 / 3 * np.pi * 2**3, rel=0.03)
     assert measured["contrast"] == pytest.approx(2.0) and measured["heterogeneity"] == 0
     assert measured["sphericity"] == pytest.approx(1.0, abs=0.08)
