@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -228,6 +229,32 @@ def test_same_run_same_bytes(dataset: Path, tmp_path: Path) -> None:
     (output / REPORT_FILE).unlink()
     assert prompt_multi_tumor.main(again) == 1
     assert (output / REPORT_FILE).read_bytes() == expected
+
+
+def test_an_interrupted_run_has_a_report_that_says_so(tmp_path: Path) -> None:
+    small_head(tmp_path / "in/s0", 1)
+    for n in range(1, 60):
+        shutil.copytree(tmp_path / "in/s0", tmp_path / f"in/s{n}", copy_function=os.link)
+    output = tmp_path / "Dataset008_Stopped"
+    command = [sys.executable, str(ROOT / "prompt_multi_tumor.py"), "--input", str(tmp_path / "in")]
+    process = subprocess.Popen(
+        [*command, "--output", str(output), *SMALL],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    give_up = time.monotonic() + 60
+    while len(list(output.glob("labelsTr/s*"))) < 2:
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and f"{output / REPORT_FILE}" in said
+    states = [row["status"] for row in manifest(output).values()]
+    missing = states.count("not made")
+    assert 0 < missing < 60 == len(states)
+    html = (output / REPORT_FILE).read_text(encoding="utf-8")
+    assert f"{missing} of 60 cases are not made yet; the same command carries on" in html
 
 
 def test_a_strangers_report_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
