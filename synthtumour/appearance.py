@@ -18,6 +18,7 @@ from synthtumour.tissue import Tissue
 
 NECROTIC, OEDEMA, ENHANCING = 1, 2, 3  # the label values of BraTS
 _RIM_EDGE_MM = 1.5
+_ROUND_CORE_MM = 2.0
 _LARGEST_RESIDUE = 0.15  # of the median: what of the scan's own detail counts as noise and anatomy
 
 
@@ -167,6 +168,8 @@ def paint(
         bumps = texture(core.centre_ras_mm, max(6.0, volume_mm3 ** (1 / 3) / 3), core.noise_offset, 2)
         distance = np.linalg.norm(points - core.centre_ras_mm, axis=-1) * np.exp(core.roughness * bumps)
         core_mm = (distance - np.quantile(distance[inside], core.fraction)).astype(np.float32)
+        # An off-centre core ends before the tumour does, else it looks like a bite out of it.
+        core_mm = np.maximum(core_mm, border_mm + min(_ROUND_CORE_MM, -0.25 * float(border_mm.min())))
         if core.rim_mm:
             level += (core.rim_level - level) * ramp(core_mm - core.rim_mm, _RIM_EDGE_MM)
         grain = texture(centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
