@@ -79,7 +79,7 @@ def draw_growth(
 def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndarray] | None:
     """Coarse box and, on it, how far (mm of white matter) each voxel is beyond the tumour's border.
 
-    Negative inside; further away than `margin_mm` it is only a lower bound. None if no seed lies in tissue.
+    Negative inside; further away than `margin_mm` it is a rough guess. None if no seed lies in tissue.
     """
     spacing = tissue.spacing_mm
     points = np.array(growth.centre_ras_mm) + np.reshape((0.0, 0.0, 0.0, *growth.lobes_mm), (-1, 3))
