@@ -7,7 +7,6 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from synthtumour.arguments import (
     add_generation_options,
     add_run_options,
     preset_from,
-    print_safely,
     run,
     say_shard,
     sharing_from,
@@ -162,7 +160,7 @@ def prompt(args: argparse.Namespace) -> int:
             **workers,
         )
         if journal.shard:
-            say_shard(report, journal.shard)
+            say_shard(report, journal.shard, args.tell)
             return report.exit_code
         if args.preview and report.made + report.kept:
             from synthtumour.preview import write_contact_sheet
@@ -298,7 +296,7 @@ def with_made_masks(args: argparse.Namespace, found: Found, dataset: Dataset) ->
         and not (scan.mask and scan.mask.is_file())
     }
     images = {name: scan.image for name, scan in without.items()}
-    report = brain_extraction.make_masks(images, folder, args.workers)
+    report = brain_extraction.make_masks(images, folder, args.workers, args.tell)
     for name, _ in report.failed:
         del without[name]
     made = {
@@ -394,29 +392,18 @@ def finish(
     """
     from synthtumour.journal import MANIFEST_FILE
     from synthtumour.nnunet import next_commands, write_dataset
+    from synthtumour.progress import speaker, tell_outcome, typed
     from synthtumour.report import SHEET_FILE
 
     there = [row for row in report.rows if row["status"] == "made"]
     training = [str(row["case"]) for row in there if row["split"] == "train"]
     validation = [str(row["case"]) for row in there if row["split"] == "val"]
-    say = print_safely
-    say("")
-    if report.interrupted:
-        say(f"interrupted: {len(there)} of {len(report.rows)} cases are there; the same command carries on")
-    elif not (report.made or report.failed or report.missing):
-        say(f"nothing to do: all {report.kept} cases are there already")
-    say(
-        f"cases: {report.made} made, {report.kept} kept from before, {len(report.failed)} failed; "
-        f"{len(training)} for the training task, {len(validation)} for the validation task"
-    )
+    say = speaker(args.tell)
+    tell_outcome(report, args.tell)
+    say(f"of them {len(training)} for the training task, {len(validation)} for the validation task")
     say(f"input: {len(found.scans)} scans ({found.layout}), {len(found.skipped)} entries skipped")
     for name, reason in found.skipped:
         say(f"  skipped {name}: {reason}")
-    for reason, failed in groupby(report.failed, key=lambda entry: entry[1]):
-        say(f"  FAILED {', '.join(name for name, _ in failed)}: {reason}")
-    for row in report.rows:
-        if row["warnings"]:
-            say(f"  warning {row['case']}: {row['warnings']}")
     ours = {dataset.image(str(row["case"]), n) for row in there for n in range(1 + len(args.channels))}
     others = sorted(path.name for path in (dataset.folder / "imagesTr").glob("*") if path not in ours)
     if others:
@@ -424,18 +411,19 @@ def finish(
             f"{len(others)} file(s) that this run did not make ({others[0]}{', ...' if others[1:] else ''})"
         )
         say(f"  note imagesTr holds {what}; nnU-Net counts every image there")
-    for note in report.notes:
-        say(f"  note {note}")
     say(f"dataset: {dataset.folder} (imagesTr, labelsTr)")
     say(f"every case, drawn and measured: {dataset.folder / MANIFEST_FILE}")
     say(page)
     if report.interrupted or not there:
+        say("next:")
+        say(f"  {typed()}")
         return
     channels = ("FLAIR", *(contrast.upper() for contrast in args.channels))
     about = f"Stage 1 of SynthTumour {__version__}, seed {args.seed}"
     write_dataset(dataset, training, validation, about, channels, regions=labels == "brats")
     if args.preview:
-        say(f"pictures: {dataset.folder / PREVIEWS_FOLDER}; some on one sheet: {dataset.folder / SHEET_FILE}")
+        say(f"pictures: {dataset.folder / PREVIEWS_FOLDER}")
+        say(f"some of them on one sheet: {dataset.folder / SHEET_FILE}")
     if not (training and validation):
         say("no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)")
     trainer = ""
@@ -443,6 +431,8 @@ def finish(
     if training and validation and not drawn and not args.channels:  # it takes FLAIR alone
         trainer = f"nnUNetTrainerSynthTumour{'Diverse' * (args.preset == 'diverse')}"
         say("no training case has a tumour: the trainer draws them (nnU-Net v2, skull-stripped scans)")
+    if report.failed:
+        say("what failed is tried again by the same command")
     say("next:")
     for command in next_commands(dataset, bool(training and validation), trainer):
         say(f"  {command}")

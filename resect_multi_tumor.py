@@ -18,7 +18,6 @@ from synthtumour.arguments import (
     add_generation_options,
     add_program_options,
     preset_from,
-    print_safely,
     run,
     seed,
 )
@@ -93,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="put the same tumours into another channel of this head, CONTRAST t1, t1ce or t2, on the scan's "
         "grid (preset diverse; may be given more than once)",
     )
+    parser.add_argument("--quiet", "-q", action="store_true", help="say nothing unless something is wrong")
     add_program_options(parser)
     add_generation_options(parser)
     return parser
@@ -196,7 +196,14 @@ def resect(args: argparse.Namespace) -> int:
         if args.preview:
             name = made.record["case"] or "/".join(args.scan.absolute().parts[-2:])
             write_stage1_preview(partial[args.preview], name, original, brain, made)
-    print_safely(summary(made.record))
+    if not args.quiet:
+        from synthtumour.progress import speaker, typed
+
+        say = speaker("usual")
+        say(summary(made.record))
+        if sys.stdout.isatty():  # one line for programs, for people also what to type for the same once more
+            drawn = args.seed is None and record is None
+            say(f"again: {typed(*(['--seed', str(made.record['seed'])] if drawn else []))}")
     return 0
 
 
@@ -228,6 +235,7 @@ def options_of_the_tumour(args: argparse.Namespace) -> list[str]:
         "preview",
         "channel",
         "debug",
+        "quiet",
     }
     return [
         f"--{name.replace('_', '-')}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthtumour import __version__
-from synthtumour.arguments import add_run_options, print_safely, run, say_shard, sharing_from, workers_from
+from synthtumour.arguments import add_run_options, run, say_shard, sharing_from, workers_from
 from synthtumour.presets import GateLimits, Mixing
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
 def stage2(args: argparse.Namespace) -> int:
     from synthtumour import fanout, stage2_cases
     from synthtumour.journal import Journal
+    from synthtumour.progress import speaker
     from synthtumour.report import SHEET_FILE, report_file, write_report
 
     check(args)
@@ -268,7 +269,7 @@ def stage2(args: argparse.Namespace) -> int:
     ):
         unmasked: list[Rejection] = []
         if args.brain_mask:
-            donors, recipients, masks = with_made_masks(donors, recipients, folder, args.workers)
+            donors, recipients, masks = with_made_masks(donors, recipients, folder, args.workers, args.tell)
             if masks.interrupted:
                 print("interrupted while brain masks were made; the same command carries on")
                 return masks.exit_code
@@ -299,7 +300,7 @@ def stage2(args: argparse.Namespace) -> int:
             **workers,
         )
         if journal.shard:
-            say_shard(report, journal.shard)
+            say_shard(report, journal.shard, args.tell)
             return report.exit_code
         write_rejected(rejected, folder)
         write_mix_ids(report, table)
@@ -320,10 +321,11 @@ def stage2(args: argparse.Namespace) -> int:
             notes=report.notes,
         )
         say_what_there_is(args, report, donors, recipients, rejected, folder, table)
-        print_safely(page)
+        speaker(args.tell)(page)
         unusable = any(role == "healthy" or kind == "unusable file" for role, _, kind, _ in rejected)
         exit_code = report.exit_code or int(unusable)
         if report.interrupted or args.combine is None:
+            say_next(args, report)
             return exit_code
         combined = combine(
             args, limits, donors, recipients, stage1_cases, held_out, report, groups, about, workers
@@ -467,7 +469,7 @@ def prefix(args: argparse.Namespace) -> str:
 
 
 def with_made_masks(
-    donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], folder: Path, workers: int | None
+    donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], folder: Path, workers: int | None, tell: str
 ) -> tuple[list[HeadFiles], list[HeadFiles], Report]:
     """Donors and recipients with a brain mask made in `folder` for those that have none.
 
@@ -480,7 +482,7 @@ def with_made_masks(
     named += [(f"healthy/{head.name}", head) for head in recipients]
     without = {name: head for name, head in named if not (head.mask and head.mask.is_file())}
     images = {name: head.channels[0] for name, head in without.items()}
-    report = brain_extraction.make_masks(images, masks, workers)
+    report = brain_extraction.make_masks(images, masks, workers, tell)
     failed = dict(report.failed)
     sides: dict[str, list[HeadFiles]] = {"donor": [], "healthy": []}
     for name, head in named:
@@ -515,6 +517,7 @@ def pass_through_gate(
             stage2_cases.look_at,
             journal,
             preload=("synthtumour.stage2_cases",),
+            unit="scans",
             **workers,
         )
 
@@ -669,45 +672,48 @@ def say_what_there_is(
     folder: Path,
     table: Path,
 ) -> None:
+    from synthtumour.progress import speaker, tell_outcome
     from synthtumour.report import SHEET_FILE
 
     there = [row for row in report.rows if row["status"] == "made"]
-    print_safely("")
-    if report.interrupted:
-        print_safely(
-            f"interrupted: {len(there)} of {len(report.rows)} cases are there; the same command carries on"
-        )
-    elif not (report.made or report.failed or report.missing):
-        print_safely(f"nothing to do: all {report.kept} cases are there already")
-    print_safely(f"cases: {report.made} made, {report.kept} kept from before, {len(report.failed)} failed")
+    say = speaker(args.tell)
+    tell_outcome(report, args.tell)
     for role, used, what in (
         ("donor", donors, "donors with their pseudo-labels"),
         ("healthy", recipients, "tumour-free scans"),
     ):
-        print_safely(f"{what}: {len(used)} used, {tally([entry for entry in rejected if entry[0] == role])}")
-        for _, name, _, reason in (entry for entry in rejected if entry[0] == role):
-            print_safely(f"  rejected {name}: {reason}")
-    for name, reason in report.failed:
-        print_safely(f"  FAILED {name}: {reason}")
-    for row in report.rows:
-        if row["warnings"]:
-            print_safely(f"  warning {row['case']}: {row['warnings']}")
-    for note in report.notes:
-        print_safely(f"  note {note}")
+        say(f"{what}: {len(used)} used, {tally([entry for entry in rejected if entry[0] == role])}")
+        for _, name, kind, reason in (entry for entry in rejected if entry[0] == role):
+            fails = role == "healthy" or kind == "unusable file"  # the exit code is 1 then
+            speaker("usual" if fails else args.tell)(f"  rejected {name}: {reason}")
     if args.carve == "label" and not args.jitter and there:
         looks = Counter((row["id1"], row["id2"], row["mirrored"]) for row in there)
         if repeated := len(there) - len(looks):
-            print_safely(
+            say(
                 f"  note {repeated} cases repeat another one exactly, for want of donors and recipients: "
                 "--carve distance or --jitter makes them differ"
             )
-    print_safely(
-        f"mixed cases: {args.imagesTr_path.parent / 'imagesTrMix'}, "
-        f"{args.labelsTr_path.parent / 'labelsTrMix'}"
-    )
-    print_safely(f"every case, drawn and measured: {table}; what was rejected: {folder / REJECTED_FILE}")
+    say(f"mixed images: {args.imagesTr_path.parent / 'imagesTrMix'}")
+    say(f"their labels: {args.labelsTr_path.parent / 'labelsTrMix'}")
+    say(f"every case, drawn and measured: {table}")
+    say(f"what was rejected: {folder / REJECTED_FILE}")
     if args.preview and there:
-        print_safely(f"pictures: {folder / PICTURES_FOLDER}; some on one sheet: {folder / SHEET_FILE}")
+        say(f"pictures: {folder / PICTURES_FOLDER}")
+        say(f"some of them on one sheet: {folder / SHEET_FILE}")
+
+
+def say_next(args: argparse.Namespace, report: Report) -> None:
+    """The command that makes what is missing, or the one for the senior's dataset."""
+    from synthtumour.progress import speaker, typed
+
+    say = speaker(args.tell)
+    if report.interrupted or not report.made + report.kept:
+        more: tuple[str, ...] = ()
+    else:
+        say("for the senior's dataset and its split, pairs are made anew within each side:")
+        more = ("--combine", "nnUNet_raw/Dataset102_Senior", "--overwrite")
+    say("next:")
+    say(f"  {typed(*more)}")
 
 
 def combine(
@@ -729,6 +735,7 @@ def combine(
     from synthtumour import fanout, stage2_cases
     from synthtumour.journal import Journal
     from synthtumour.nnunet import dataset_at, next_commands, safe_name, tumour_free, write_dataset
+    from synthtumour.progress import speaker, tell_outcome
     from synthtumour.report import report_file, write_report
     from synthtumour.volume import InputError
 
@@ -783,30 +790,24 @@ def combine(
         there = [row for row in report.rows if row["status"] == "made"]
         training = [str(row["case"]) for row in there if row["split"] == "train"]
         validation = [str(row["case"]) for row in there if row["split"] == "val"]
-        print_safely("")
-        print_safely(
-            f"senior's dataset: {dataset.folder}, {len(training)} cases for training, "
-            f"{len(validation)} for validation "
-            f"({report.made} made, {report.kept} kept from before, {len(report.failed)} failed)"
-        )
+        say = speaker(args.tell)
+        tell_outcome(report, args.tell, "cases of the senior's dataset")
+        say(f"of them {len(training)} for training, {len(validation)} for validation")
         if stage1_cases:
-            print_safely(
-                f"  of Stage 1: {len(coming)} of {len(stage1_cases)} cases; the others are on the other side"
-            )
-        for name, reason in report.failed:
-            print_safely(f"  FAILED {name}: {reason}")
-        for note in report.notes:
-            print_safely(f"  note {note}")
-        print_safely("  " + write_report(dataset.folder, report.rows, pictures=None, notes=report.notes))
+            say(f"of Stage 1: {len(coming)} of {len(stage1_cases)} cases; the others are on the other side")
+        say(f"dataset: {dataset.folder}")
+        say(write_report(dataset.folder, report.rows, pictures=None, notes=report.notes))
         if report.interrupted:
-            print_safely("interrupted; the same command carries on")
+            say_next(args, report)
             return report
         channels = ["FLAIR", *(f"channel {n}" for n in range(1, args.modality_num))]
         text = f"Stage 2 of SynthTumour {__version__}, seed {args.seed}"
         write_dataset(dataset, training, validation, text, channels)
-        print_safely("next:")
+        if report.failed:
+            say("what failed is tried again by the same command")
+        say("next:")
         for command in next_commands(dataset, bool(training and validation)):
-            print_safely(f"  {command}")
+            say(f"  {command}")
         return report
 
 

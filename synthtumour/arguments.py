@@ -72,6 +72,24 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="make the brain masks that are missing with HD-BET, once, beside the output (needs "
         "requirements-hdbet.txt)",
     )
+    talk = parser.add_mutually_exclusive_group()
+    talk.add_argument(
+        "--quiet",
+        "-q",
+        dest="tell",
+        action="store_const",
+        const="quiet",
+        default="usual",
+        help="say only how many cases were made, and what failed",
+    )
+    talk.add_argument(
+        "--verbose",
+        "-v",
+        dest="tell",
+        action="store_const",
+        const="verbose",
+        help="say of each case when it is made, its volume and its seconds",
+    )
     add_program_options(parser)
 
 
@@ -99,30 +117,25 @@ def sharing_from(args: argparse.Namespace) -> dict[str, Any]:
     return {"shard": shard_from(args.shard) if args.shard else None, "finalise": args.finalise}
 
 
-def say_shard(report: Report, shard: Shard) -> None:
+def say_shard(report: Report, shard: Shard, tell: str) -> None:
     """What there is of a shard; the rest is for --finalise."""
-    print_safely("")
-    if report.interrupted:
-        print_safely("interrupted; the same command carries on")
-    print_safely(
-        f"shard {shard}: {len(report.rows)} cases, {report.made} made, {report.kept} kept from before, "
-        f"{len(report.failed)} failed"
-    )
-    for name, reason in report.failed:
-        print_safely(f"  FAILED {name}: {reason}")
-    print_safely(f"when all {shard.count} shards are made: the same command with --finalise, without --shard")
+    from synthtumour.progress import speaker, tell_outcome
+
+    tell_outcome(report, tell, f"cases of shard {shard}")
+    say = speaker(tell)
+    say(f"when all {shard.count} shards are made: the same command with --finalise, without --shard")
 
 
 @contextlib.contextmanager
 def workers_from(
     args: argparse.Namespace, reads: Iterable[Path], writes: Iterable[Path]
 ) -> Iterator[dict[str, Any]]:
-    """Who does the work, as `fanout.run` takes it: processes here or, with --dask, the workers of a cluster.
+    """How to work, as `fanout.run` takes it: in processes here or, with --dask, by the workers of a cluster.
 
     `reads` and `writes` are the folders of the run, which the workers of a cluster have to see.
     """
     if args.dask is None:
-        yield {"workers": args.workers, "debug": args.debug}
+        yield {"workers": args.workers, "debug": args.debug, "tell": args.tell}
         return
     _require(args.workers is None, "--workers counts processes here, --dask takes a cluster's; give either")
     try:
@@ -134,7 +147,8 @@ def workers_from(
             f"--dask needs the package {error.name}: pip install -r requirements-dask.txt"
         ) from error
     with cluster_at(args.dask, reads, writes) as cluster:
-        yield {"workers": cluster.workers, "executor": cluster, "stop": cluster.stop, "debug": args.debug}
+        how = {"debug": args.debug, "tell": args.tell}
+        yield {"workers": cluster.workers, "executor": cluster, "stop": cluster.stop, **how}
 
 
 def add_generation_options(parser: argparse.ArgumentParser) -> None:

@@ -90,7 +90,9 @@ def mask_for_one(scan: Volume, path: Path, folder: Path) -> Path:
     return mask
 
 
-def make_masks(scans: Mapping[str, Path], folder: Path, workers: int | None) -> fanout.Report:
+def make_masks(
+    scans: Mapping[str, Path], folder: Path, workers: int | None, tell: str = "usual"
+) -> fanout.Report:
     """A brain mask `mask_in(folder, name)` for each of `scans`, where an earlier run has not made it.
 
     A scan that was replaced gets a new one; masks of scans no longer asked for are removed.
@@ -106,7 +108,9 @@ def make_masks(scans: Mapping[str, Path], folder: Path, workers: int | None) -> 
     with Journal(folder, {"program": "brain masks of SynthTumour"}, wait=True) as journal:
         for name in [name for name in journal.entries if name not in scans]:
             journal.remove(name)
-        return fanout.run(groups, load, make, journal, workers=at_once, preload=(__name__,))
+        return fanout.run(
+            groups, load, make, journal, workers=at_once, preload=(__name__,), tell=tell, unit="masks"
+        )
 
 
 def mask_in(folder: Path, name: str) -> Path:

@@ -35,12 +35,15 @@ from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthtumour.arguments import printable
 from synthtumour.journal import CARRY_ON, MANIFEST_FILE, Journal, file_state, is_same, write_manifest
 from synthtumour.shards import shard_of_each
 from synthtumour.volume import InputError, sync
+
+if TYPE_CHECKING:
+    from synthtumour.progress import Progress
 
 # Started anew, a worker costs 0.3 s of imports; the fork server pays it once for all of them and, unlike a
 # plain fork, is safe beside the threads of ITK and of the executor.
@@ -104,6 +107,8 @@ def run(
     stop: Callable[[], None] | None = None,
     preload: Sequence[str] = (),
     debug: bool = False,
+    tell: str = "usual",
+    unit: str = "cases",
 ) -> Report:
     """Make every case that is not done: `make(load(group.source), case)` on a pool of processes.
 
@@ -113,6 +118,7 @@ def run(
     An `executor` of one's own (a Dask client's, say) takes the place of the pool; `workers` is then the
     number of tasks it can run at once, a function if that changes, and `stop` asks those in hand to return.
     `debug` prints the traceback of every failed case on stderr.
+    `tell` and `unit` are those of `progress.Progress`.
 
     Raises InputError, before anything is made, for a folder that holds something else, or another run's
     cases unless the journal's `overwrite`, which makes all cases again and removes those no longer asked for;
@@ -136,10 +142,13 @@ def run(
     tasks = _tasks([group for group in todo if group.cases], at_once())
     interrupted, anything_new, manifest = 0, bool(tasks), journal.folder / MANIFEST_FILE
     if anything_new:
+        from synthtumour.progress import Progress
+
         try:
             with journal.work([case for task in tasks for case in task.cases]):
+                progress = partial(Progress, len(plan), len(kept), tell, unit)
                 start = partial(_Workers, min(at_once(), len(tasks)), executor, stop, preload)
-                interrupted = _work_through(tasks, load, make, journal, at_once, start, len(kept), debug)
+                interrupted = _work_through(tasks, load, make, journal, at_once, start, progress, debug)
         except InputError:  # what is there is there, and the manifest shall say so if the disk is not full
             with contextlib.suppress(InputError):
                 if journal.shard is None:
@@ -219,20 +228,17 @@ def _work_through(
     journal: Journal,
     at_once: Callable[[], int],
     start: Callable[[], _Workers],
-    kept: int,
+    show: Callable[[], Progress],
     debug: bool,
 ) -> int:
     """Make the cases of `tasks`, two a worker handed out at a time; the signal that interrupted it or 0."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    total = sum(len(task.cases) for task in tasks)
     running: dict[Future[_Entries], _Task] = {}
     suspects: deque[Group] = deque()
     trouble: InputError | None = None
     with (
         _Interruption() as interruption,
         contextlib.closing(start()) as pool,
-        tqdm(total=total + kept, initial=kept, unit="case", file=sys.stderr) as progress,
+        show() as progress,
     ):
 
         def note(task: _Task, entries: list[dict[str, Any]]) -> None:
@@ -241,11 +247,11 @@ def _work_through(
             ):  # fewer if told to stop
                 where = entry.pop("traceback", "")
                 for line in [f"{case.name}:", *where.splitlines()] if debug and where else ():
-                    progress.write(printable(line), file=sys.stderr)
+                    progress.write(printable(line))
                 if full := entry.get("disk_full"):
                     raise InputError(f"{full}; free some space, and {CARRY_ON}")
                 journal.finish(case, staged, entry)
-                progress.update()
+                progress.count(case.name, journal.entries[case.name])
             journal.end_task(task.staged)
 
         def hand_out(group: Group) -> Future[_Entries]:
@@ -288,7 +294,7 @@ def _work_through(
         except InputError as error:  # a full disk, or an executor that is lost
             trouble = error
         if interruption.asked or trouble:
-            progress.set_description("stopping")
+            progress.stopping()
             for future in wait(pool.stop(running), timeout=_GRACE_S).done:
                 try:
                     note(running[future], future.result())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -73,6 +74,8 @@ def test_the_published_command(data: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "9 made" in done.stdout and "3 used, 0 rejected" in done.stdout
+    following = done.stdout.split("next:\n")[1]  # type it, and the senior's dataset is there
+    typed = [sys.executable, *shlex.split(following)[1:]]
     table = rows_of(data / "CHECK/CarveMixID.csv")
     assert list(table[0])[:3] == ["id", "id1", "id2"]
     names = [f"D_CarveMix_{n}" for n in range(9)]
@@ -103,6 +106,8 @@ def test_the_published_command(data: Path) -> None:
     assert {row["status"] for row in manifest} == {"made"} and len(manifest) == 9
     assert json.loads((data / "CHECK/run.json").read_text())["options"]["generate_number"] == 9
     assert rows_of(data / "CHECK/rejected.csv") == []
+    assert subprocess.run([*typed, "--workers", "2"], cwd=data, capture_output=True).returncode == 0
+    assert (data / "nnUNet_raw/Dataset102_Senior/splits_final.json").is_file()
 
 
 def test_same_bytes_for_any_workers_and_any_order_of_files(data: Path, tmp_path: Path) -> None:
