@@ -1,37 +1,66 @@
 #!/usr/bin/env python3
-"""Make the pictures of the README from DemoData with our own output: python Figs/make_figures.py"""
+"""Make the README's figures: from DemoData (simulated) with our own output, and from a measured curve.
+
+selection is drawn from what benchmarks/selection_curve.py measured, and so is the curve in overview.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+from synthtumour.arguments import add_program_options, run  # noqa: E402
 
-from synthtumour.preview import columns_of, preview_picture  # noqa: E402
-from synthtumour.stage1 import brain_mask_beside, prepare_brain, synthesise  # noqa: E402
-from synthtumour.volume import read_volume  # noqa: E402
-
-# subject, seed, task
-SHOWN = (("sim-01", 33, "train"), ("sim-02", 4, "train"), ("sim-03", 20, "val"))
+FIGURES = ("overview", "presets", "selection", "stage1")
 
 
-def main() -> int:
-    pictures = []
-    for subject, seed, task in SHOWN:
-        path = ROOT / "DemoData" / subject / "flair.nii.gz"
-        scan = read_volume(path)
-        brain = prepare_brain(scan, path, brain_mask_beside(path))
-        made = synthesise(scan, brain, seed=seed, task=task)
-        columns = columns_of("before", scan, "after", made.image, made.label.array, brain.array)
-        picture = preview_picture(columns, (subject, f"{task}, seed {seed}")).convert("RGB")
-        pictures.append(np.array(picture)[:266])  # the axial planes
-    Image.fromarray(np.concatenate(pictures)).save(ROOT / "Figs" / "stage1.png")
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make_figures.py", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=FIGURES, default=FIGURES, help="these figures (default: all)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=ROOT / "Figs",
+        metavar="FOLDER",
+        help="where NAME.png goes (default: Figs)",
+    )
+    add_program_options(parser)
+    return parser
+
+
+def make_figures(args: argparse.Namespace) -> int:
+    from synthtumour.volume import InputError
+
+    try:
+        import matplotlib  # noqa: F401
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"{error}; pip install -c requirements.txt matplotlib pillow") from error
+    from Figs import overview, presets, selection, stage1
+
+    demo, curve = ROOT / "DemoData", ROOT / "benchmarks" / "selection_curve.csv"
+    draw = {
+        "overview": lambda path: overview.draw(demo, curve, path),
+        "presets": lambda path: presets.draw(demo, path),
+        "selection": lambda path: selection.draw(curve, path),
+        "stage1": lambda path: stage1.draw(demo, path),
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        path = args.output / f"{name}.png"
+        draw[name](path)
+        print(path)
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(make_figures, build_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from synthtumour import __version__  # noqa: E402
-from synthtumour.arguments import print_safely, run, seed  # noqa: E402
+from synthtumour.arguments import add_program_options, print_safely, run, seed  # noqa: E402
 from synthtumour.journal import write_bytes, write_json  # noqa: E402
 from synthtumour.nnunet import safe_name  # noqa: E402
 from synthtumour.presets import PRESETS  # noqa: E402
@@ -152,7 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="take the junior of this finished run, to try another senior",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
-    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
+    add_program_options(parser)
     return parser
 
 
@@ -583,6 +583,31 @@ def link(path: Path, target: Path) -> None:
         path.symlink_to(target)
 
 
+def begin(loop: Loop, about: dict[str, dict[str, object]]) -> dict[str, dict[str, float]]:
+    """Make the run's folder, or check that the one there is this run's: the steps done, and their seconds."""
+    options, record = loop.work / "two_stage.json", loop.work / "steps.json"
+    if options.exists():
+        for part, mine in about.items():
+            check_same(mine, options, part)
+    elif loop.work.is_dir() and any(loop.work.iterdir()):
+        raise InputError(f"{loop.work}: holds something else; choose another --output")
+    (loop.work / "logs").mkdir(parents=True, exist_ok=True)
+    write_json(about, options)
+    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+
+
+def do_all(steps: list[Step], loop: Loop, done: dict[str, dict[str, float]]) -> None:
+    """Run the steps that are not `done`, and note each in it and in steps.json."""
+    for number, step in enumerate(steps, 1):
+        if step.name in done:
+            continue
+        print_safely(f"[{number}/{len(steps)}] {step.name}")
+        sys.stdout.flush()
+        log = loop.work / "logs" / f"{number:02d}-{step.name.replace(': ', '-').replace(' ', '-')}.log"
+        done[step.name] = do(step, loop, log)
+        write_json(done, loop.work / "steps.json")
+
+
 def two_stage(args: argparse.Namespace) -> int:
     loop = Loop(args)
     check(args, loop)
@@ -593,27 +618,11 @@ def two_stage(args: argparse.Namespace) -> int:
                 print_safely(shlex.join(step.command))
         return 0
     about = options_of(loop)
-    log_folder, options, record = loop.work / "logs", loop.work / "two_stage.json", loop.work / "steps.json"
-    if options.exists():
-        for part, mine in about.items():
-            check_same(mine, options, part)
-    elif loop.work.is_dir() and any(loop.work.iterdir()):
-        raise InputError(f"{loop.work}: holds something else; choose another --output")
-    log_folder.mkdir(parents=True, exist_ok=True)
-    write_json(about, options)
-    done = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    done = begin(loop, about)
     if args.junior and "Stage 2" not in done:
         borrow_junior(loop, about, done)
-        write_json(done, record)
-    steps = loop.steps()
-    for number, step in enumerate(steps, 1):
-        if step.name in done:
-            continue
-        print_safely(f"[{number}/{len(steps)}] {step.name}")
-        sys.stdout.flush()
-        log = log_folder / f"{number:02d}-{step.name.replace(': ', '-').replace(' ', '-')}.log"
-        done[step.name] = do(step, loop, log)
-        write_json(done, record)
+        write_json(done, loop.work / "steps.json")
+    do_all(loop.steps(), loop, done)
     scores = score(loop)
     write_json(scores, loop.work / "scores.json")
     text = table(scores, loop, done)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 from conftest import ROOT, MakeHead, head_image
@@ -131,3 +132,42 @@ def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
     modified = {path: os.stat(path).st_mtime_ns for path in work.rglob("*.pth")}
     assert run(data, *options).stdout.splitlines()[-5:] == done.stdout.splitlines()[-5:]
     assert {path: os.stat(path).st_mtime_ns for path in modified} == modified
+
+
+@pytest.mark.nnunet
+def test_selection_curve_scores_what_nnunet_predicts(data: Path) -> None:
+    where = ["--healthy", data / "healthy", "--tumour", data / "tumour", "--output", data / "WORK"]
+    script = [sys.executable, ROOT / "benchmarks/selection_curve.py", *where, "--epochs", "2", "--every", "1"]
+    done = subprocess.run([str(word) for word in script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    work = data / "WORK"
+    curve = pd.read_csv(work / "selection_curve.csv", keep_default_na=False)
+    assert curve["iterations"].tolist() == [12, 24] and (work / "selection.png").stat().st_size > 0
+    assert len(set(curve["real"])) == 2  # two networks
+
+    for label in (work / "nnUNet_raw/Dataset103_Plain/labelsTr").iterdir():  # the same tumour, softened
+        shifted = work / "nnUNet_raw/Dataset101_Junior/labelsTr" / label.name.replace(".nii", "val.nii")
+        soft, hard = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0 for path in (label, shifted))
+        assert 0.7 < hard.sum() / soft.sum() < 1 and not (hard & ~soft).any()
+
+    environment = {
+        **os.environ,
+        **{f"nnUNet_{part}": str(work / f"nnUNet_{part}") for part in ("raw", "preprocessed", "results")},
+        "nnUNet_extTrainer": str(ROOT / "benchmarks/nnunet_trainer"),
+    }
+    command = [Path(sys.executable).parent / "nnUNetv2_predict", "-d", "101", "-f", "0", "-c", "3d_fullres"]
+    command += ["-i", work / "tumour/imagesTr", "-o", work / "predicted", "-chk", "checkpoint_0002.pth"]
+    command += ["-tr", "nnUNetTrainerSmall", "-p", "nnUNetPlans_small", "-device", "cpu", "--disable_tta"]
+    subprocess.run([str(word) for word in command], env=environment, check=True, capture_output=True)
+    for n in range(3):
+        truth, brain, predicted = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0
+            for path in (
+                data / f"tumour/p{n}/whole_tumour.nii.gz",
+                data / f"tumour/p{n}/flair_brainmask.nii.gz",
+                work / f"predicted/p{n}.nii.gz",
+            )
+        )
+        predicted &= brain
+        overlap = 2 * np.sum(truth & predicted) / (truth.sum() + predicted.sum())
+        assert curve[f"real_{n + 1}"].iloc[-1] == pytest.approx(overlap, abs=1e-4)

@@ -5,8 +5,10 @@ Its numbers are in the plans (key `small` of the configuration), where two_stage
 
 from __future__ import annotations
 
+import json
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ class nnUNetTrainerSmall(nnUNetTrainer):
         self.num_val_iterations_per_epoch = small["num_val_iterations_per_epoch"]
         self.initial_lr = small["initial_lr"]
         self.save_every = 5
+        self.keep_epochs = small.get("keep_epochs", [])  # selection_curve.py scores these checkpoints
         # This process itself makes the patches, between the steps: then a seed gives the same network.
         os.environ["nnUNet_n_proc_DA"] = "0"
         random.seed(small["seed"])
@@ -57,6 +60,14 @@ class nnUNetTrainerSmall(nnUNetTrainer):
             self.logger.plot_progress_png = lambda folder: None
         super().on_epoch_end()
         self.logger.plot_progress_png = draw
+        if self.current_epoch in self.keep_epochs:
+            folder = Path(self.output_folder)
+            curves = {
+                name: [float(value) for value in self.logger.get_value(name, step=None)]
+                for name in ("train_losses", "ema_fg_dice")
+            }
+            (folder / "curves.json").write_text(json.dumps(curves), encoding="utf-8")
+            self.save_checkpoint(str(folder / f"checkpoint_{self.current_epoch:04d}.pth"))
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Left out: it predicts every validation case eight times over, and nothing reads the result."""
