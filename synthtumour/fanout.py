@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -53,6 +53,7 @@ _ONE_ITK_THREAD = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 _LONGEST_REASON = 1000
 _POLL_S = 0.2
 _Entries = list[dict[str, Any]]  # one a case of a task
+_TRIES = 2  # of a case alone, after a worker that had it has died
 _GRACE_S = 5.0  # an interrupted run waits this long for the cases in hand, then ends the workers
 
 
@@ -249,6 +250,7 @@ def _work_through(
                 for line in [f"{case.name}:", *where.splitlines()] if debug and where else ():
                     progress.write(printable(line))
                 if full := entry.get("disk_full"):
+                    journal.end_task(task.staged)  # room to note what else is finished
                     raise InputError(f"{full}; free some space, and {CARRY_ON}")
                 journal.finish(case, staged, entry)
                 progress.count(case.name, journal.entries[case.name])
@@ -261,8 +263,10 @@ def _work_through(
             return future
 
         # When a worker dies (out of memory, a crash in a library) the pool breaks and takes down all that is
-        # running. Each of those cases is tried again, alone, so that only the guilty one fails.
+        # running. Each of those cases is tried again, alone, so that only the guilty one fails; and more than
+        # once, because a machine that is short of memory may end any process.
         alone: Future[_Entries] | None = None
+        tried: Counter[str] = Counter()
         broken = False
         try:
             while (tasks or suspects or running) and not interruption.asked:
@@ -282,7 +286,11 @@ def _work_through(
                         tasks.append(Group(task.source, task.cases))
                     except Exception as error:  # of the worker: what is wrong with a case is in its entry
                         broken = broken or (isinstance(error, BrokenExecutor) and not pool.is_elsewhere)
-                        if future is alone or (pool.is_elsewhere and len(task.cases) == 1):
+                        tried.update(case.name for case in task.cases if future is alone)
+                        guilty = tried[task.cases[0].name] == _TRIES
+                        if pool.is_elsewhere:  # which has tried it more than once
+                            guilty = len(task.cases) == 1
+                        if guilty:
                             note(task, [{"status": "failed", "reason": _end_of_worker(error)}])
                         else:
                             singly = [Group(task.source, (case,)) for case in task.cases]
@@ -366,9 +374,17 @@ class _Workers:
         if forks:
             self._context.set_forkserver_preload([*_PRELOAD, *preload])
             _start_fork_server()
-        self.restart()
+        self._retired: list[object] = []
+        self._begin()
 
     def restart(self) -> None:
+        """Begin anew with a pool that has lost a worker; its others end."""
+        self._alive.close()
+        # Some may be starting yet, and would complain if their locks were gone.
+        self._retired += [self._executor, self._stop]
+        self._begin()
+
+    def _begin(self) -> None:
         self._stop = self._context.Event()
         reader, self._alive = self._context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(
@@ -492,7 +508,7 @@ def make_cases(
                 reason = _with_final_names(reason_of(error), case, staged)
                 entry = {"status": "failed", "reason": reason, "traceback": where}
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    entry["disk_full"] = f"{case.outputs[0].parent}: {error.strerror}"
+                    entry["disk_full"] = reason
         said = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
         entries.append({**entry, "warnings": said, "seconds": round(time.perf_counter() - begin, 3)})
         if "disk_full" in entry:
@@ -530,6 +546,8 @@ def reason_of(error: Exception) -> str:
     """One line about what went wrong and, if nobody has thought of it, where, and what to do about it."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     frames = traceback.extract_tb(error.__traceback__)
     where = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     what = f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}{where}"

@@ -328,13 +328,20 @@ class Journal:
             except (OSError, InputError) as error:
                 entry = {"status": "failed", "reason": str(error), "warnings": entry["warnings"]}
         if entry["status"] == "failed":  # what an earlier run made for it is not what is asked for now
-            for output in case.outputs:
-                if self._relative(output) in self._ours:
-                    output.unlink(missing_ok=True)
-                    self._ours.discard(self._relative(output))
+            self._drop(case)
         line = {"case": case.name, "digest": _digest(case.parameters), "outputs": states, **entry}
-        self._append(line)
+        try:
+            self._append(line)
+        except InputError:  # what the journal cannot say is made must not be there
+            self._drop(case)
+            raise
         self.entries[case.name] = json.loads(json.dumps(line))
+
+    def _drop(self, case: Case) -> None:
+        for output in case.outputs:
+            if self._relative(output) in self._ours:
+                output.unlink(missing_ok=True)
+                self._ours.discard(self._relative(output))
 
     def end_task(self, staged: Iterable[Case]) -> None:
         """Remove what a worker may have left of a task that came to its end."""

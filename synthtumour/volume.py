@@ -313,7 +313,7 @@ def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
                 with _undisturbed():
                     _replace_all(partial, aside)
         except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError when it cannot write
-            reason = str(error).strip().splitlines()[-1]
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
             raise InputError(f"cannot write {', '.join(map(str, paths))}: {reason}") from error
         finally:
             with _undisturbed():
@@ -444,7 +444,7 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
     if not whole:
         full = shutil.disk_usage(path.parent).free < sitk.GetArrayViewFromImage(image).nbytes
         code = errno.ENOSPC if full else errno.EFBIG
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, os.strerror(code), str(path))
 
 
 def _header_of_faithful_read(path: Path, image: sitk.Image) -> bytes | None:
