@@ -267,8 +267,6 @@ class Journal:
     @contextlib.contextmanager
     def work(self, cases: Iterable[Case]) -> Iterator[None]:
         """While it lasts `cases` can be made. What the run said of the whole is withdrawn: no longer true."""
-        for path in (self.folder / MANIFEST_FILE, *self.reserved):
-            path.unlink(missing_ok=True)
         name = f"{STAGING}{secrets.token_hex(8)}"
         folders = sorted({output.parent for case in cases for output in case.outputs})
         self._staging = [folder / name for folder in folders]
@@ -281,6 +279,8 @@ class Journal:
                 except OSError as error:
                     reason = f"cannot be written ({error.strerror}); choose another output folder"
                     raise InputError(f"{folder.parent}: {reason}") from error
+            for path in (self.folder / MANIFEST_FILE, *self.reserved):
+                path.unlink(missing_ok=True)
             yield
         finally:
             self._clear_staging()

@@ -51,13 +51,18 @@ class Dataset:
 
 def dataset_at(folder: Path) -> Dataset:
     """The dataset that `folder` is by its name; InputError if nnU-Net would not take it."""
-    name = re.fullmatch(r"(Task|Dataset)(\d{3})_[A-Za-z0-9_.+-]+", folder.resolve().name)
+    name = re.fullmatch(r"(Task|Dataset)(\d{3})_[A-Za-z0-9_.+-]+", _absolute(folder).name)
     if name is None:
         raise InputError(
             f"{folder}: nnU-Net does not take a folder of this name; call it DatasetNNN_Name (nnU-Net v2) or "
             "TaskNNN_Name (nnU-Net v1), NNN three digits, as in Dataset101_SynthTumour"
         )
     return Dataset(folder, 1 if name[1] == "Task" else 2, name[2])
+
+
+def _absolute(path: Path) -> Path:
+    """`path` in full, by the names of links: nnU-Net knows a dataset by the name it finds it under."""
+    return Path(os.path.abspath(path))
 
 
 def safe_name(name: str) -> str:
@@ -119,7 +124,7 @@ def write_dataset(
         labels = {"background": 0, "whole tumour": [1, 2, 3], "tumour core": [1, 3], "enhancing tumour": [3]}
         values = {"regions_class_order": [2, 1, 3]}
     named_channels = {str(number): name for number, name in enumerate(channels)}
-    about = {"name": dataset.folder.resolve().name, "description": description}
+    about = {"name": _absolute(dataset.folder).name, "description": description}
     cases = sorted((*training, *validation))
     if dataset.version == 2:
         content = {
@@ -164,9 +169,9 @@ def next_commands(dataset: Dataset, has_split: bool, trainer: str = "") -> list[
 
     `trainer`: one of those in nnunet_trainer/ (nnU-Net v2), which know the split by themselves.
     """
-    number, name = dataset.number, shlex.quote(dataset.folder.resolve().name)
-    split = shlex.quote(str(dataset.files[1].resolve()))
-    raw = shlex.quote(str(dataset.folder.resolve().parent))
+    number, name = dataset.number, shlex.quote(_absolute(dataset.folder).name)
+    split = shlex.quote(str(_absolute(dataset.files[1])))
+    raw = shlex.quote(str(_absolute(dataset.folder).parent))
     if dataset.version == 2:
         best, checkpoint = (" --val_best", " -chk checkpoint_best.pth") if has_split else ("", "")
         copy = [f'cp {split} "$nnUNet_preprocessed"/{name}/splits_final.json'] if has_split else []

@@ -10,6 +10,7 @@ Only names are looked at here; whether a scan can be used shows when it is read.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,12 +61,15 @@ def find_scans(folder: Path, image_name: str | None = None, mask_name: str | Non
     for option, name in (("--image-name", image_name), ("--mask-name", mask_name)):
         if name is not None and (not name or Path(name).is_absolute() or ".." in Path(name).parts):
             raise InputError(f"{option} {name!r}: must be a file name inside each subject's folder")
-    entries = sorted(folder.iterdir())
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     hidden = [(entry.name, "hidden") for entry in entries if entry.name.startswith(".")]
     visible = [entry for entry in entries if not entry.name.startswith(".")]
     if (folder / "dataset_description.json").is_file():
         found = _in_bids(folder, visible, image_name, mask_name)
-    elif any((entry / (image_name or IMAGE_NAME)).is_file() for entry in visible):
+    elif any(os.path.isfile(entry / (image_name or IMAGE_NAME)) for entry in visible):
         found = _in_subject_folders(visible, image_name or IMAGE_NAME, mask_name)
     elif any(_is_ending(entry, image_name, _NNUNET_IMAGE) for entry in visible):
         found = _in_nnunet_folder(visible, image_name, mask_name)
@@ -73,14 +77,36 @@ def find_scans(folder: Path, image_name: str | None = None, mask_name: str | Non
         raise InputError(_nothing_found(folder, image_name or IMAGE_NAME))
     if not found.scans:
         raise InputError(_nothing_found(folder, image_name or f"*_{_BIDS_IMAGE}.nii.gz"))
-    return Found(found.layout, found.scans, tuple(sorted((*hidden, *found.skipped))))
+    scans, again = _each_once(folder, found.scans)
+    return Found(found.layout, scans, tuple(sorted((*hidden, *found.skipped, *again))))
+
+
+def _each_once(folder: Path, scans: Sequence[Scan]) -> tuple[tuple[Scan, ...], list[tuple[str, str]]]:
+    """`scans` without links to one another, which a split could put on both its sides; and those."""
+
+    def is_link(scan: Scan) -> bool:
+        return scan.image.resolve() != folder.resolve() / scan.image.relative_to(folder)
+
+    by_file: dict[object, list[Scan]] = {}
+    for scan in scans:
+        try:
+            status = scan.image.stat()
+            by_file.setdefault((status.st_dev, status.st_ino), []).append(scan)
+        except OSError:  # gone since it was listed, as reading it will say
+            by_file[scan] = [scan]
+    again = {}
+    for same in by_file.values():
+        if len(same) > 1:
+            first, *others = sorted(same, key=is_link)
+            again.update({scan: (scan.name, f"the same file as {first.name}") for scan in others})
+    return tuple(scan for scan in scans if scan not in again), list(again.values())
 
 
 def _in_subject_folders(entries: Iterable[Path], image_name: str, mask_name: str | None) -> Found:
     scans, skipped = [], []
     for entry in entries:
         image = entry / image_name
-        if image.is_file():
+        if os.path.isfile(image):  # which is False, too, where that cannot be asked
             mask = entry / mask_name if mask_name else _first_file(_usual_masks(image))
             scans.append(Scan(entry.name, entry.name, "", image, mask))
         elif entry.is_dir():
@@ -172,7 +198,7 @@ def _usual_masks(image: Path) -> Iterator[Path]:
 
 
 def _is_ending(file: Path, image_name: str | None, usual: str) -> bool:
-    if not file.is_file():
+    if not os.path.isfile(file):
         return False
     if image_name:
         return file.name.endswith(f"_{image_name}")
@@ -189,13 +215,16 @@ def _stem(file: Path) -> str:
 
 
 def _first_file(candidates: Iterable[Path]) -> Path | None:
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
 
 
 def _without_scan(folder: Path, image_name: str) -> str:
-    if (folder / image_name).is_symlink():
+    if os.path.islink(folder / image_name):
         return f"{image_name} in it is a broken link"
-    others = sorted(f.name for f in folder.iterdir() if f.name.lower().endswith(EXTENSIONS))
+    try:
+        others = sorted(f.name for f in folder.iterdir() if f.name.lower().endswith(EXTENSIONS))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     return f"no {image_name} in it" + (f" (it holds {', '.join(others[:3])})" if others else "")
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,13 +134,46 @@ def test_done_means_whole_and_made_with_the_same_parameters(tmp_path: Path) -> N
     (made / "c1_0.txt").write_bytes(b"x" + (made / "c1_0.txt").read_bytes()[1:])  # same length
     (made / "c2_0.txt").unlink()
     os.utime(made / "c3_0.txt", ns=(0, 0))  # copied elsewhere and back
+    times = (made / "c4_0.txt").stat()
+    (made / "c4_0.txt").write_bytes(b"x" + (made / "c4_0.txt").read_bytes()[1:])  # and its time put back
+    os.utime(made / "c4_0.txt", ns=(times.st_atime_ns, times.st_mtime_ns))
     (made / "log.txt").unlink()
     report = run(tmp_path, groups_in(tmp_path, 5), workers=1)
-    assert (report.made, report.kept) == (3, 2)
-    assert sorted(logged(tmp_path)) == ["c0_0", "c1_0", "c2_0"]
+    assert (report.made, report.kept) == (4, 1)
+    assert sorted(logged(tmp_path)) == ["c0_0", "c1_0", "c2_0", "c4_0"]
     assert (made / "c0_0.txt").read_bytes() == whole
     other = run(tmp_path, groups_in(tmp_path, 5, scan_changed=True), workers=1)
     assert (other.made, other.kept) == (5, 0)
+
+
+def test_inputs_are_the_same_if_their_bytes_are(tmp_path: Path) -> None:
+    scan = tmp_path / "scan"
+    scan.write_text("one")
+    (group,) = groups_in(tmp_path, 1)
+    groups = [Group("s0", (replace(group.cases[0], inputs=(scan,)),))]
+    assert run(tmp_path, groups, workers=1).made == 1
+    os.utime(scan, ns=(0, 0))  # copied anew
+    assert run(tmp_path, groups, workers=1).kept == 1
+    scan.write_text("two")
+    os.utime(scan, ns=(0, 0))
+    assert run(tmp_path, groups, workers=1).made == 1
+
+
+def test_a_file_that_comes_while_the_run_is_on_is_not_replaced(tmp_path: Path) -> None:
+    groups = groups_in(tmp_path, 2, sleep=0.3)
+    begun = threading.Thread(target=lambda: write_when(tmp_path / "run.json", tmp_path / "made/c1_0.txt"))
+    begun.start()
+    report = run(tmp_path, groups, workers=1)
+    begun.join()
+    assert "not made by this run" in dict(report.failed)["c1_0"]
+    assert (tmp_path / "made/c1_0.txt").read_text() == "mine"
+
+
+def write_when(there: Path, path: Path) -> None:
+    while not there.exists():
+        time.sleep(0.01)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
 
 
 def test_a_finished_folder_is_not_touched(tmp_path: Path) -> None:
