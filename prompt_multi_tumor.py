@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -322,6 +323,11 @@ def prior_of(args: argparse.Namespace, scan: Scan) -> Path | None:
     return scan.image.parent / given
 
 
+@lru_cache(maxsize=2)  # one for all cases: as many copies would be most of the memory that they take
+def as_dict(preset: Preset) -> dict[str, object]:
+    return asdict(preset)
+
+
 def describe(
     args: argparse.Namespace,
     preset: Preset,
@@ -353,7 +359,7 @@ def describe(
         "drawn_for": drawn_for,
         "seed": args.seed,
         "task": task,
-        "preset": asdict(preset),
+        "preset": as_dict(preset),
         "shape_engine": args.shape_engine,
         "skull_strip": args.skull_strip,
         "scan": source.shown,

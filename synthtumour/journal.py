@@ -81,6 +81,8 @@ class Journal:
         self.settings = settings
         self.reserved = tuple(reserved)
         self.overwrite = overwrite
+        # Of every case its status, its files and where its line is: what was drawn stays on the disk, so that
+        # memory does not grow by much with the cases.
         self.entries: dict[str, dict[str, Any]] = {}
         self._earlier: dict[str, Any] | None = None  # the settings of the run that was here
         self._ours: set[str] = set()  # files that runs in this folder have made, relative to it
@@ -109,7 +111,7 @@ class Journal:
                 self._check_shards(self.shard)
             else:
                 self._take_in_shards()
-            self._read()
+            self._read(stack)
             self._check_settings()
             self._stack = stack.pop_all()
         return self
@@ -145,14 +147,12 @@ class Journal:
             os.fsync(self._file.fileno())
             path.unlink()
 
-    def _read(self) -> None:
+    def _read(self, stack: contextlib.ExitStack) -> None:
         if self.shard and (whole := self.folder / JOURNAL_FILE).is_file():
-            self._read_lines(whole.read_bytes())
-        self._file.seek(0)
-        content = self._file.readall()
-        if content and not content.endswith(b"\n"):  # the run was killed while it wrote this line
+            file = stack.enter_context(whole.open("rb"))
+            self._read_lines(whole, file.fileno())
+        if not self._read_lines(self.path, self._file.fileno()):  # the run was killed while it wrote the last
             self._write(b"\n")
-        self._read_lines(content)
         for entry in self.entries.values():
             if entry["status"] != "failed":
                 self._ours.update(entry["outputs"])
@@ -165,21 +165,39 @@ class Journal:
             if not isinstance(self._earlier, dict):
                 raise InputError(f"{run_file}: not written by this program; choose another folder")
 
-    def _read_lines(self, content: bytes) -> None:
-        for line in content.splitlines():
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if not isinstance(entry, dict):
-                    continue
-                self._ours.update(entry.get("reserved", ()))
-                self._staging += [self.folder / folder for folder in entry.get("staging", ())]
-                for name, outputs in entry.get("started", {}).items():
-                    self.entries[name] = {"status": "started", "outputs": outputs}
-                if "case" in entry:
-                    self.entries[entry["case"]] = entry
-                if "removed" in entry:
-                    self.entries.pop(entry["removed"], None)
-                self.shards = entry.get("shards", self.shards)
+    def _read_lines(self, path: Path, descriptor: int) -> bool:
+        """Take in the lines of the journal that is open as `descriptor`; whether the last one is whole."""
+        at, line = 0, b"\n"
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    entry = json.loads(line)
+                    if isinstance(entry, dict):
+                        self._take_in(entry, (descriptor, at, len(line)))
+                at += len(line)
+        return line.endswith(b"\n")
+
+    def _take_in(self, entry: dict[str, Any], place: tuple[int, int, int]) -> None:
+        self._ours.update(entry.get("reserved", ()))
+        self._staging += [self.folder / folder for folder in entry.get("staging", ())]
+        for name, outputs in entry.get("started", {}).items():
+            self.entries[name] = {"status": "started", "outputs": outputs}
+        if "case" in entry:
+            self.entries[entry["case"]] = {
+                "status": entry["status"],
+                "outputs": entry["outputs"],
+                "line": place,
+            }
+        if "removed" in entry:
+            self.entries.pop(entry["removed"], None)
+        self.shards = entry.get("shards", self.shards)
+
+    def _whole_entry(self, name: str) -> dict[str, Any]:
+        """All that the journal says of a case; {} if it has not come to an end."""
+        if "line" not in self.entries.get(name, ()):
+            return {}
+        descriptor, at, length = self.entries[name]["line"]
+        return json.loads(os.pread(descriptor, length, at))
 
     def _check_settings(self) -> None:
         for path in (self.folder / MANIFEST_FILE, *self.reserved):
@@ -331,11 +349,10 @@ class Journal:
             self._drop(case)
         line = {"case": case.name, "digest": _digest(case.parameters), "outputs": states, **entry}
         try:
-            self._append(line)
+            self._take_in(line, self._append(line))
         except InputError:  # what the journal cannot say is made must not be there
             self._drop(case)
             raise
-        self.entries[case.name] = json.loads(json.dumps(line))
 
     def _drop(self, case: Case) -> None:
         for output in case.outputs:
@@ -370,8 +387,10 @@ class Journal:
                 self.entries[name] = {"status": "started", "outputs": self.entries[name]["outputs"]}
 
     def is_done(self, case: Case) -> bool:
-        entry = self.entries.get(case.name, {})
-        if entry.get("status") != "made" or entry["digest"] != _digest(case.parameters):
+        if self.entries.get(case.name, {}).get("status") != "made":
+            return False
+        entry = self._whole_entry(case.name)
+        if entry["digest"] != _digest(case.parameters):
             return False
         files = [*case.inputs, *case.outputs]
         states = [*entry.get("inputs", ()), *(entry["outputs"].get(self._relative(o)) for o in case.outputs)]
@@ -380,7 +399,7 @@ class Journal:
         )
 
     def row(self, case: Case) -> dict[str, object]:
-        entry = self.entries.get(case.name, {})
+        entry = self._whole_entry(case.name)
         status = entry.get("status", "started")
         known = {"case": case.name, "status": status if status in ("made", "failed") else "not made"}
         known["reason"] = entry.get("reason", "")
@@ -390,8 +409,12 @@ class Journal:
     def _relative(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.folder)).as_posix()
 
-    def _append(self, line: object) -> None:
-        self._write(json.dumps(line).encode() + b"\n")
+    def _append(self, line: object) -> tuple[int, int, int]:
+        """Write a line; return where it is."""
+        content, descriptor = json.dumps(line).encode() + b"\n", self._file.fileno()
+        at = os.fstat(descriptor).st_size
+        self._write(content)
+        return descriptor, at, len(content)
 
     def _write(self, content: bytes) -> None:
         try:
