@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from synthtumour import __version__
 from synthtumour.arguments import (
@@ -24,6 +24,7 @@ from synthtumour.arguments import (
 
 if TYPE_CHECKING:
     from synthtumour.fanout import Case, Group, Report
+    from synthtumour.journal import Journal
     from synthtumour.nnunet import Dataset
     from synthtumour.presets import Preset
     from synthtumour.stage1_cases import Source
@@ -147,7 +148,7 @@ def prompt(args: argparse.Namespace) -> int:
         Journal(dataset.folder, about, reserved=reserved, overwrite=args.overwrite, **sharing) as journal,
     ):
         if args.brain_mask:
-            found, masks = with_made_masks(args, found, dataset)
+            found, masks = with_made_masks(found, groups, journal, workers, sharing)
             if masks.interrupted:
                 print("interrupted while brain masks were made; the same command carries on")
                 return masks.exit_code
@@ -281,23 +282,31 @@ def plan(
     return groups
 
 
-def with_made_masks(args: argparse.Namespace, found: Found, dataset: Dataset) -> tuple[Found, Report]:
-    """`found` with a brain mask made, in a folder of the dataset, for every scan asked for that has none.
+def with_made_masks(
+    found: Found,
+    groups: Sequence[Group],
+    journal: Journal,
+    workers: Mapping[str, Any],
+    sharing: Mapping[str, Any],
+) -> tuple[Found, Report]:
+    """`found` with a brain mask made, in a folder of the dataset, for every scan of `groups` that has none.
 
     The report says of which that failed, and why.
     """
     from synthtumour import brain_extraction
     from synthtumour.nnunet import safe_name
+    from synthtumour.shards import shard_of_each
 
-    folder = dataset.folder / brain_extraction.FOLDER
-    without = {
-        safe_name(scan.name): scan
-        for scan in found.scans
-        if not (args.subjects and scan.subject not in args.subjects)
-        and not (scan.mask and scan.mask.is_file())
-    }
+    folder = journal.folder / brain_extraction.FOLDER
+    shards = shard_of_each(groups, journal.part_count)  # each makes the masks of its own scans
+    without, whose = {}, {}
+    for group in groups:
+        scan = cast("Source", group.source).scan
+        if not (scan.mask and scan.mask.is_file()):
+            without[safe_name(scan.name)] = scan
+            whose[safe_name(scan.name)] = shards[group.cases[0].name]
     images = {name: scan.image for name, scan in without.items()}
-    report = brain_extraction.make_masks(images, folder, args.workers, args.tell)
+    report = brain_extraction.make_masks(images, folder, workers, whose, **sharing)
     for name, _ in report.failed:
         del without[name]
     made = {

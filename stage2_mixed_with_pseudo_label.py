@@ -269,7 +269,7 @@ def stage2(args: argparse.Namespace) -> int:
     ):
         unmasked: list[Rejection] = []
         if args.brain_mask:
-            donors, recipients, masks = with_made_masks(donors, recipients, folder, args.workers, args.tell)
+            donors, recipients, masks = with_made_masks(donors, recipients, folder, workers)
             if masks.interrupted:
                 print("interrupted while brain masks were made; the same command carries on")
                 return masks.exit_code
@@ -469,7 +469,7 @@ def prefix(args: argparse.Namespace) -> str:
 
 
 def with_made_masks(
-    donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], folder: Path, workers: int | None, tell: str
+    donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], folder: Path, workers: Mapping[str, Any]
 ) -> tuple[list[HeadFiles], list[HeadFiles], Report]:
     """Donors and recipients with a brain mask made in `folder` for those that have none.
 
@@ -482,7 +482,8 @@ def with_made_masks(
     named += [(f"healthy/{head.name}", head) for head in recipients]
     without = {name: head for name, head in named if not (head.mask and head.mask.is_file())}
     images = {name: head.channels[0] for name, head in without.items()}
-    report = brain_extraction.make_masks(images, masks, workers, tell)
+    # As the gate, which needs them all: of several shards the first makes them, the others wait for it.
+    report = brain_extraction.make_masks(images, masks, workers, wait=True)
     failed = dict(report.failed)
     sides: dict[str, list[HeadFiles]] = {"donor": [], "healthy": []}
     for name, head in named:

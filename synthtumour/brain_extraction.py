@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,11 +92,16 @@ def mask_for_one(scan: Volume, path: Path, folder: Path) -> Path:
 
 
 def make_masks(
-    scans: Mapping[str, Path], folder: Path, workers: int | None, tell: str = "usual"
+    scans: Mapping[str, Path],
+    folder: Path,
+    workers: Mapping[str, Any],
+    whose: Mapping[str, int] | None = None,
+    **sharing: Any,
 ) -> fanout.Report:
     """A brain mask `mask_in(folder, name)` for each of `scans`, where an earlier run has not made it.
 
-    A scan that was replaced gets a new one; masks of scans no longer asked for are removed.
+    A scan that was replaced gets a new one; masks of scans no longer asked for are removed. `workers` and
+    `whose` as `fanout.run` takes them, `sharing` as `Journal`.
     """
     if not scans:
         return fanout.Report([], 0, 0, [])
@@ -104,12 +110,14 @@ def make_masks(
         for name, path in scans.items()
     ]
     groups = [fanout.Group(scans[case.name], (case,)) for case in cases]
-    at_once = min(workers or fanout.usable_cores(), max(1, _memory_bytes() // _PROCESS_BYTES))
-    with Journal(folder, {"program": "brain masks of SynthTumour"}, wait=True) as journal:
+    if "executor" not in workers:
+        at_once = min(workers["workers"] or fanout.usable_cores(), max(1, _memory_bytes() // _PROCESS_BYTES))
+        workers = {**workers, "workers": at_once}
+    with Journal(folder, {"program": "brain masks of SynthTumour"}, **sharing) as journal:
         for name in [name for name in journal.entries if name not in scans]:
             journal.remove(name)
         return fanout.run(
-            groups, load, make, journal, workers=at_once, preload=(__name__,), tell=tell, unit="masks"
+            groups, load, make, journal, preload=(__name__,), whose=whose, unit="masks", **workers
         )
 
 

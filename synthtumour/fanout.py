@@ -107,6 +107,7 @@ def run(
     executor: Executor | None = None,
     stop: Callable[[], None] | None = None,
     preload: Sequence[str] = (),
+    whose: Mapping[str, int] | None = None,
     debug: bool = False,
     tell: str = "usual",
     unit: str = "cases",
@@ -118,6 +119,7 @@ def run(
     `load` and `make` are module-level functions, `preload` names their modules.
     An `executor` of one's own (a Dask client's, say) takes the place of the pool; `workers` is then the
     number of tasks it can run at once, a function if that changes, and `stop` asks those in hand to return.
+    `whose` says which shard makes which case where that follows from another run (`shard_of_each`).
     `debug` prints the traceback of every failed case on stderr.
     `tell` and `unit` are those of `progress.Progress`.
 
@@ -130,7 +132,7 @@ def run(
     plan = {case.name: case for group in groups for case in group.cases}
     if len(plan) != sum(len(group.cases) for group in groups):
         raise ValueError("two cases have the same name")
-    whose = shard_of_each(groups, journal.shard.count if journal.shard else journal.shards or 1)
+    whose = whose or shard_of_each(groups, journal.part_count)
     mine = {n: c for n, c in plan.items() if journal.shard is None or whose[n] == journal.shard.number}
     notes = journal.admit(plan, mine)
     kept = set() if journal.overwrite else {name for name, case in mine.items() if journal.is_done(case)}

@@ -116,6 +116,11 @@ class Journal:
             self._stack = stack.pop_all()
         return self
 
+    @property
+    def part_count(self) -> int:
+        """How many parts the run is made in, or was."""
+        return self.shard.count if self.shard else self.shards or 1
+
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 

@@ -130,6 +130,28 @@ def test_a_run_makes_the_masks_that_are_missing_once(
     assert files_of(dataset / "imagesTr") == made and calls.since_last_time() == 0
 
 
+def test_each_shard_makes_the_masks_of_its_own_scans(
+    make_head: MakeHead, tmp_path: Path, calls: Calls
+) -> None:
+    for n in range(3):
+        make_head(f"in/s{n}", mask=False, skull=True, seed=n)
+    options = ["--brain-mask", "hdbet", "--tumour-free-fraction", "0.5"]  # a scan of two cases goes first
+    assert prompt(tmp_path, *options) == 0
+    whole = (tmp_path / "Dataset001_A").rename(tmp_path / "whole")
+    assert calls.since_last_time() == 3
+    assert prompt(tmp_path, *options, "--shard", "1/2") == 0
+    assert calls.since_last_time() == 1
+    assert prompt(tmp_path, *options, "--shard", "2/2") == 0
+    assert calls.since_last_time() == 2
+    assert prompt(tmp_path, *options, "--finalise") == 0
+    assert calls.since_last_time() == 0
+    both = [
+        {p.relative_to(folder): content for p, content in files_of(folder).items() if p.suffix == ".gz"}
+        for folder in (whole, tmp_path / "Dataset001_A")
+    ]
+    assert both[0] == both[1] and len(both[0]) == 3 + 2 * 4
+
+
 def masks_made(dataset: Path) -> list[dict[str, str]]:
     with (dataset / "brain_masks/manifest.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
