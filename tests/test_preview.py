@@ -155,6 +155,7 @@ def test_a_case_without_tumour_says_so_and_has_no_outline(tmp_path: Path) -> Non
     assert not any(
         is_colour(panel(picture, row, column), YELLOW).any() for row in range(3) for column in range(3)
     )
+    assert len(places(picture[:22], "no tumour")) == 1
     written = Image.new("L", (120, 20))
     ImageDraw.Draw(written).text((0, 0), "no tumour", 220, ImageFont.load_default(13))
     words = np.array(written)[:, : int(ImageFont.load_default(13).getlength("no tumour"))]
