@@ -4,8 +4,8 @@
 The run: memory and CPU time of the process that hands the cases out (the parent), sampled as cases are made;
 the wall-clock time of listing the input, of all cases, and of the same command again, which finds them made.
 The projection: 100 000 scans on 1 000 cores, from those figures and from what a real 1 mm scan costs,
-measured here as speed.py does. Scans are simulated heads of 24^3 voxels in a temporary folder, with one case each.
-Needs Linux (/proc).
+measured here as speed.py does. Scans are simulated heads of 24^3 voxels in a temporary folder, each for one
+case. Needs Linux (/proc).
 """
 
 from __future__ import annotations
