@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from synthtumour.fanout import Report
     from synthtumour.shards import Shard
 
+_STOPPED = "interrupted; whole files only are left"
 HDBET = "hdbet"  # the word that --brain-mask takes in place of a file
 _SHAPES = ("noisy", "ellipsoid", "cuboid", "infiltrative")
 _VAL_TASKS = ("scaled", "flat", "rings", "mixed")
@@ -351,6 +352,9 @@ def run(
         from synthtumour.volume import InputError
     except ImportError as error:
         return fail(error, f"{error}; {_PACKAGES}", 2)
+    except KeyboardInterrupt:  # it takes a while
+        tell("stopped", _STOPPED)
+        return 130
 
     def warn(message: Warning | str, *_: object, **__: object) -> None:
         tell("warning", message)
@@ -383,7 +387,7 @@ def run(
 
             return fail(error, reason_of(error), 1)
         except KeyboardInterrupt:
-            tell("stopped", "interrupted; whole files only are left")
+            tell("stopped", _STOPPED)
             return 130
         finally:
             signal.signal(signal.SIGTERM, previous)

@@ -125,7 +125,7 @@ class Journal:
         self._stack.close()
 
     def _remove_if_unused(self) -> None:
-        if (self._earlier is None or self.shard) and self.path.stat().st_size == 0:
+        if self.path.stat().st_size == 0:
             self.path.unlink()
 
     @staticmethod
@@ -312,9 +312,11 @@ class Journal:
         for folder in self._staging:
             if _RUN_STAGING.fullmatch(folder.name):
                 give_up = time.monotonic() + _PATIENCE_S
+                shutil.rmtree(folder, ignore_errors=True)
                 while (
                     folder.exists() and time.monotonic() < give_up
                 ):  # a killed run's worker may be writing yet
+                    time.sleep(0.05)
                     shutil.rmtree(folder, ignore_errors=True)
         self._staging = []
 
