@@ -98,7 +98,7 @@ def columns_of(
     return [
         Column(first, before.array, None, look),
         Column(second, after.array, None, look),
-        Column("", after.array, label, look),
+        Column("", after.array, label, look) if label.any() else Column("no tumour", after.array, None, look),
     ]
 
 

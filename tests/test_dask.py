@@ -220,3 +220,28 @@ def test_a_cluster_that_goes_away(cluster: Cluster, scans: Path, tmp_path: Path)
     assert (output / "manifest.csv").is_file()
     assert run(scans, output, "--workers", "1").returncode == 0  # elsewhere, if need be
     assert_as_local(scans, output)
+
+
+def test_the_lines_of_the_docs(cluster: Cluster, scans: Path, tmp_path: Path) -> None:
+    """As printed, but for where things are, and with 2 worker processes (and their nannies) for 16."""
+    text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+    block = next(b for b in text.split("```")[1::2] if "dask scheduler" in b)
+    scans.rename(tmp_path / "SUBJECTS")
+    (tmp_path / "SynthTumour").symlink_to(ROOT)
+    for printed, here in (
+        ("/shared", str(tmp_path)),
+        ("tcp://HOST:8786", cluster.address),
+        ("--nworkers 16", "--nworkers 2 --no-dashboard"),
+        ("dask worker", f"exec {sys.executable} -m dask worker"),
+        ("python prompt", f"{sys.executable} {ROOT}/prompt"),
+    ):
+        assert printed in block
+        block = block.replace(printed, here)
+    worker, script = (next(x for x in block.splitlines() if what in x) for what in (" worker ", "prompt_"))
+    cluster.processes.append(subprocess.Popen(["bash", "-c", worker], cwd=cluster.folder))
+    wait_for(lambda: len(cluster.workers()) == 2)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(images(tmp_path / "nnUNet_raw/Dataset101_SynthTumour")) == 2 * SCANS
+    cluster.processes[-1].terminate()  # its nannies end the workers
+    cluster.processes[-1].wait(timeout=30)

@@ -155,6 +155,7 @@ def test_a_case_without_tumour_says_so_and_has_no_outline(tmp_path: Path) -> Non
     assert not any(
         is_colour(panel(picture, row, column), YELLOW).any() for row in range(3) for column in range(3)
     )
+    assert len(places(picture[:22], "no tumour")) == 1
     written = Image.new("L", (120, 20))
     ImageDraw.Draw(written).text((0, 0), "no tumour", 220, ImageFont.load_default(13))
     words = np.array(written)[:, : int(ImageFont.load_default(13).getlength("no tumour"))]
@@ -206,7 +207,7 @@ def test_a_run_has_a_picture_of_every_case_and_a_sheet(
     cases = {p.name.removesuffix(".nii.gz") for p in dataset.glob("labelsTr/*")}
     assert set(pictures) == {f"{case}.png" for case in cases} | {"contact_sheet.png"}
     assert any(case.endswith("_free") for case in cases) and any(case.endswith("val") for case in cases)
-    assert f"some on one sheet: {dataset / 'contact_sheet.png'}" in capsys.readouterr().out
+    assert f"some of them on one sheet: {dataset / 'contact_sheet.png'}" in capsys.readouterr().out
 
     shutil.copytree(tmp_path / "in", tmp_path / "other/in")
     assert prompt(tmp_path / "other", *how, "--workers", 1, "--preview") == 0
