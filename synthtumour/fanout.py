@@ -254,8 +254,7 @@ def _work_through(
                 if full := entry.get("disk_full"):
                     journal.end_task(task.staged)  # room to note what else is finished
                     raise InputError(f"{full}; free some space, and {CARRY_ON}")
-                journal.finish(case, staged, entry)
-                progress.count(case.name, journal.entries[case.name])
+                progress.count(case.name, journal.finish(case, staged, entry))
             journal.end_task(task.staged)
 
         def hand_out(group: Group) -> Future[_Entries]:

@@ -337,8 +337,8 @@ class Journal:
         place = Path(self._staging[0].name if self._staging else "", str(self._tasks))
         return [replace(c, outputs=tuple(o.parent / place / o.name for o in c.outputs)) for c in cases]
 
-    def finish(self, case: Case, staged: Case, entry: dict[str, Any]) -> None:
-        """Give the files of a case that was made their names; note what became of it."""
+    def finish(self, case: Case, staged: Case, entry: dict[str, Any]) -> dict[str, Any]:
+        """Give the files of a case that was made their names; note, and return, what became of it."""
         states = dict.fromkeys(map(self._relative, case.outputs))
         if entry["status"] == "made":
             try:
@@ -360,6 +360,7 @@ class Journal:
         except InputError:  # what the journal cannot say is made must not be there
             self._drop(case)
             raise
+        return entry
 
     def _drop(self, case: Case) -> None:
         for output in case.outputs:
