@@ -246,30 +246,31 @@ def options_of_the_tumour(args: argparse.Namespace) -> list[str]:
 
 def read_record(path: Path, case: str | None) -> dict[str, Any]:
     """The record in a JSON file, or in the row `case` of a Stage 1 manifest.csv."""
-    from synthtumour.volume import InputError
+    from synthtumour.volume import InputError, check_file
 
+    check_file(path)
     try:
         # a manifest may name files whose names are not UTF-8
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        if path.suffix.lower() == ".csv":
+            rows = {row.get("case"): row for row in csv.DictReader(io.StringIO(text))}
+            if case not in rows:
+                raise InputError(f"{path}: no case {case or ''!r}; name one of its rows with --case")
+            text = rows[case].get("record") or ""
+            if not text:
+                reason = rows[case].get("reason")
+                raise InputError(f"{path}: case {case} was not made ({reason}); nothing to repeat")
+        record = json.loads(text)
+        if not isinstance(record, dict):
+            raise ValueError("no JSON object")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give the file that --record wrote"
         ) from error
-    if path.suffix.lower() == ".csv":
-        rows = {row.get("case"): row for row in csv.DictReader(io.StringIO(text))}
-        if case not in rows:
-            raise InputError(f"{path}: no case {case or ''!r}; name one of its rows with --case")
-        text = rows[case].get("record") or ""
-        if not text:
-            raise InputError(
-                f"{path}: case {case} was not made ({rows[case].get('reason')}); nothing to repeat"
-            )
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: not a record ({error}); give the file that --record wrote") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: not a record; give the file that --record wrote")
     return record
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections import Counter
@@ -525,13 +524,13 @@ def pass_through_gate(
 
 def is_run(folder: Path, about: Mapping[str, object]) -> bool:
     """Whether an earlier run in `folder` was about the same."""
-    from synthtumour.journal import RUN_FILE
+    from synthtumour.journal import RUN_FILE, read_json
 
     try:
-        earlier = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        return all(earlier.get(key) == value for key, value in about.items())
-    except (OSError, ValueError, AttributeError):
+        earlier = read_json(folder / RUN_FILE)
+    except (OSError, ValueError):
         return False
+    return all(earlier.get(key) == value for key, value in about.items())
 
 
 def rejections(gate: Report) -> list[Rejection]:

@@ -424,8 +424,9 @@ def _drop_output() -> None:
 
 def _read_volumes(path: Path) -> tuple[float, ...]:
     """The positive numbers in column 'Volume' of a CSV, in mm^3."""
-    from synthtumour.volume import InputError
+    from synthtumour.volume import InputError, check_file
 
+    check_file(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -434,7 +435,7 @@ def _read_volumes(path: Path) -> tuple[float, ...]:
             volumes = tuple(float(row["Volume"]) for row in reader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: column 'Volume' holds something other than numbers ({error})") from error

@@ -87,6 +87,7 @@ class Journal:
         self._earlier: dict[str, Any] | None = None  # the settings of the run that was here
         self._ours: set[str] = set()  # files that runs in this folder have made, relative to it
         self._staging: list[Path] = []
+        self._places: set[Path] = set()  # folders that this run writes in
         self._tasks = 0
 
     def __enter__(self) -> Journal:
@@ -164,20 +165,18 @@ class Journal:
         run_file = self.folder / RUN_FILE
         if run_file.exists():
             try:
-                self._earlier = json.loads(run_file.read_text(encoding="utf-8", errors="surrogateescape"))
+                self._earlier = read_json(run_file)
             except ValueError as error:
                 raise InputError(f"{run_file}: not written by this program; choose another folder") from error
-            if not isinstance(self._earlier, dict):
-                raise InputError(f"{run_file}: not written by this program; choose another folder")
 
     def _read_lines(self, path: Path, descriptor: int) -> bool:
         """Take in the lines of the journal that is open as `descriptor`; whether the last one is whole."""
         at, line = 0, b"\n"
         with path.open("rb") as file:
             for line in file:
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     entry = json.loads(line)
-                    if isinstance(entry, dict):
+                    if _is_line(entry):
                         self._take_in(entry, (descriptor, at, len(line)))
                 at += len(line)
         return line.endswith(b"\n")
@@ -246,6 +245,9 @@ class Journal:
                 f"asks for ({', '.join(surplus[:3])}{', ...' if len(surplus) > 3 else ''}); use another "
                 "output folder, or --overwrite to remove them"
             )
+        # A journal that somebody has changed must not lead out of where this run writes.
+        self._places = {Path(os.path.abspath(o.parent)) for case in plan.values() for o in case.outputs}
+        self._staging = [folder for folder in self._staging if self._may_hold(folder)]
         self._clear_staging()
         changed = [relative for name in surplus for relative in self.remove(name)]
         packages = {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
@@ -258,7 +260,12 @@ class Journal:
         if not self._ours.issuperset(reserved):
             self._append({"reserved": reserved})
             self._ours.update(reserved)
-        return [f"{relative}: changed since an earlier run made it, left as it is" for relative in changed]
+        return [f"{relative}: changed since it was made, or elsewhere; left as it is" for relative in changed]
+
+    def _may_hold(self, path: Path) -> bool:
+        """Whether `path` lies where this run writes, or in the run's own folder."""
+        place = Path(os.path.abspath(path.parent))
+        return place in self._places or place.is_relative_to(os.path.abspath(self.folder))
 
     def _settle_on(self, packages: Mapping[str, str]) -> None:
         """Write run.json unless another shard has: the first says what all are to do, and with what."""
@@ -328,8 +335,9 @@ class Journal:
         for case in cases:
             asked = set(map(self._relative, case.outputs))
             for relative, state in self.entries.get(case.name, {}).get("outputs", {}).items():
-                if relative not in asked and state and is_same(self.folder / relative, state):
-                    (self.folder / relative).unlink()
+                path = self.folder / relative
+                if relative not in asked and state and self._may_hold(path) and is_same(path, state):
+                    path.unlink()
         started = {case.name: dict.fromkeys(map(self._relative, case.outputs)) for case in cases}
         self._append({"started": started})
         self.entries.update({name: {"status": "started", "outputs": o} for name, o in started.items()})
@@ -380,7 +388,9 @@ class Journal:
             path = self.folder / relative
             if relative not in self._ours:
                 continue
-            if path.exists() and state is not None and not is_same(path, state):
+            if not _exists(path):
+                continue
+            if not self._may_hold(path) or (state is not None and not is_same(path, state)):
                 changed.append(relative)
             else:
                 path.unlink(missing_ok=True)
@@ -412,7 +422,7 @@ class Journal:
         known = {"case": case.name, "status": status if status in ("made", "failed") else "not made"}
         known["reason"] = entry.get("reason", "")
         rest = {"warnings": "; ".join(entry.get("warnings", ())), "seconds": entry.get("seconds", "")}
-        return {**known, **case.columns, **entry.get("made", {}), **rest}
+        return {**known, **case.columns, **entry.get("made", {}), **rest, **known}
 
     def _relative(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.folder)).as_posix()
@@ -430,6 +440,45 @@ class Journal:
                 content = content[self._file.write(content) :]
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); {CARRY_ON}") from error
+
+
+def _is_line(entry: object) -> bool:
+    """Whether `entry` is a line of a journal that this program has written; others are passed over."""
+    if not isinstance(entry, dict):
+        return False
+    started, outputs = entry.get("started", {}), entry.get("outputs", {})
+    if not isinstance(started, dict) or not all(map(_are_outputs, (outputs, *started.values()))):
+        return False
+    return (
+        all(isinstance(entry.get(key, ""), str) for key in ("case", "removed", "digest", "reason"))
+        and all(_are_paths(entry.get(key, [])) for key in ("reserved", "staging"))
+        and ("case" not in entry or (entry.get("status") in ("made", "failed") and "outputs" in entry))
+        and (entry.get("status") != "made" or "digest" in entry)
+        and isinstance(entry.get("made", {}), dict)
+        and isinstance(entry.get("shards", 0), int)
+        and isinstance(entry.get("inputs", []), list)
+        and all(_is_state(state) for state in entry.get("inputs", []))
+        and isinstance(entry.get("warnings", []), list)
+        and all(isinstance(text, str) for text in entry.get("warnings", []))
+    )
+
+
+def _are_outputs(outputs: object) -> bool:
+    return isinstance(outputs, dict) and _are_paths([*outputs]) and all(map(_is_state, outputs.values()))
+
+
+def _are_paths(paths: object) -> bool:
+    """Whether these are names of files relative to the run's folder."""
+    return isinstance(paths, list) and all(
+        isinstance(path, str) and path and not os.path.isabs(path) and "\0" not in path for path in paths
+    )
+
+
+def _is_state(state: object) -> bool:
+    """Whether this can be a `file_state`, or that of a file that was not there."""
+    return state is None or (
+        isinstance(state, list) and len(state) >= 2 and all(isinstance(number, int) for number in state)
+    )
 
 
 def _exists(path: Path) -> bool:
@@ -496,6 +545,20 @@ def write_manifest(rows: list[dict[str, object]], path: Path) -> None:
     table = pd.DataFrame(rows, columns=[*(key for key in keys if key not in last), *last], dtype=object)
     with staged_outputs([path]) as partial:
         table.to_csv(partial[path], index=False, errors="surrogateescape")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; ValueError if it holds anything else, or is no regular file."""
+    if not path.is_file():
+        raise ValueError("not a file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+        _flat(content)  # can whoever uses it follow it to its depth?
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return content
 
 
 def write_json(content: object, path: Path) -> None:

@@ -7,8 +7,9 @@ the identical case from it.
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -167,16 +168,47 @@ def resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Sy
     Raises InputError for a record that is incomplete or wrong, or of another scan or mask.
     """
     try:
+        _check_record(record)
         remade = _resynthesise_gliomas if "distractors" in record else _resynthesise
-        made = remade(scan, brain_mask, record)
+        with np.errstate(all="ignore"):  # what comes of senseless numbers is looked at below
+            made = remade(scan, brain_mask, record)
         volume_ml = record["measured"]["volume_ml"]
     except InputError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise InputError(f"not a record of a synthetic case: {error!r}") from error
     if made.record["measured"]["volume_ml"] != volume_ml:
         raise InputError("the record was made from another scan or brain mask; use those")
+    if not np.isfinite(made.image.array[brain_mask.array > 0]).all():
+        raise InputError("not a record of a synthetic case: its numbers lead to none")
     return made
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    """Raise ValueError for a record that would take for ever, or memory without end."""
+    drawn = [record["rendering"], record["tumours"], record.get("distractors")]
+    if not all(map(math.isfinite, _numbers(drawn))):
+        raise ValueError("a number in it is not finite")
+    rendering, spots = record["rendering"], (record.get("distractors") or {}).get("spots", ())
+    if rendering["buffer_sigma_mm"] > 20 or rendering.get("blur_sigma_mm", 0) > 20:
+        raise ValueError("a Gaussian of more than 20 mm")
+    if len(record["tumours"]) > 100 or len(spots) > 100:
+        raise ValueError("more than 100 tumours or spots")
+    for tumour in record["tumours"]:
+        for shape in (tumour["shape"], tumour["core"] or {}):
+            if shape.get("noise_octaves", 1) > 16 or len(shape.get("lobes_mm", ())) > 100:
+                raise ValueError("more detail in a shape than is ever drawn")
+        if tumour.get("push_mm", 0) > 30:
+            raise ValueError("a mass effect of more than 30 mm")
+
+
+def _numbers(nested: object) -> Iterator[float]:
+    """All numbers in a record."""
+    if isinstance(nested, (list, tuple, dict)):
+        for item in nested.values() if isinstance(nested, dict) else nested:
+            yield from _numbers(item)
+    elif isinstance(nested, (int, float)):
+        yield nested
 
 
 def _resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Synthesis:
@@ -442,7 +474,8 @@ def _usable_prior(prior: Volume, brain: np.ndarray, grid: Grid) -> np.ndarray:
         raise InputError(
             f"the location prior is on another grid than the scan: {differences} (in RAS order); resample it"
         )
-    inside = np.where(brain, prior.array, 0).astype(np.float32)
+    with np.errstate(over="ignore"):  # an infinite one is refused below
+        inside = np.where(brain, prior.array, 0).astype(np.float32)
     if not np.isfinite(inside).all() or inside.min() < 0 or not inside.any():
         raise InputError(
             "the location prior needs numbers from 0 up that are not all zero inside the brain; check the map"

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from synthtumour.fanout import Case
+from synthtumour.journal import read_json
 from synthtumour.nnunet import VAL_SUFFIX, dataset_at, safe_name
 from synthtumour.presets import GateLimits, Mixing
 from synthtumour.pseudo_labels import Donor, Head, Rejected, check_channels, checked_donor
@@ -29,6 +30,7 @@ from synthtumour.subjects import Found, Scan, find_scans
 from synthtumour.volume import (
     EXTENSIONS,
     InputError,
+    check_file,
     read_volume,
     write_in_place,
 )
@@ -159,7 +161,7 @@ def subject_of(name: str, pattern: str | None) -> str:
 
 def _subjects_of_stage1(manifest: Path) -> dict[str, str]:
     """The subject of every case that Stage 1's manifest beside the images tells of; {} if there is none."""
-    if not manifest.is_file():
+    if not manifest.is_file():  # nor a pipe, which would wait for ever
         return {}
     import pandas as pd
 
@@ -404,11 +406,16 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
     import pandas as pd
 
     dataset = dataset_at(folder)
+    columns = dict.fromkeys(("case", "subject", "split", "kind", "status"), str) | {"volume_ml": float}
     try:
-        labels = json.loads(dataset.files[0].read_text(encoding="utf-8"))["labels"]
-        columns = dict.fromkeys(("case", "subject", "split", "kind", "status"), str) | {"volume_ml": float}
+        check_file(folder / "manifest.csv")
+        labels = read_json(dataset.files[0])["labels"]
         table = pd.read_csv(folder / "manifest.csv", dtype=columns, usecols=list(columns))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(labels, dict):
+            raise ValueError("dataset.json has no labels")
+        if not all(map(_is_stage1_row, table[list(columns)].itertuples(index=False, name=None))):
+            raise ValueError("manifest.csv is not as it was written")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"{folder}: not a finished dataset of prompt_multi_tumor.py ({error}); give that to --stage1"
         ) from error
@@ -426,6 +433,18 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
         whose = subject_of(subject, subject_pattern)
         found.append(Stage1Case(case, whose, split, kind, files, volume_ml))
     return found
+
+
+def _is_stage1_row(row: tuple[object, ...]) -> bool:
+    """Whether a manifest's row can be of Stage 1: a name becomes that of files to read and write."""
+    case, subject, split, kind, _, _ = row
+    return (
+        isinstance(case, str)
+        and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", case) is not None
+        and isinstance(subject, str)
+        and split in ("train", "val")
+        and isinstance(kind, str)
+    )
 
 
 def member_name(donor: str) -> str:

@@ -67,7 +67,7 @@ def find_scans(folder: Path, image_name: str | None = None, mask_name: str | Non
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     hidden = [(entry.name, "hidden") for entry in entries if entry.name.startswith(".")]
     visible = [entry for entry in entries if not entry.name.startswith(".")]
-    if (folder / "dataset_description.json").is_file():
+    if os.path.isfile(folder / "dataset_description.json"):
         found = _in_bids(folder, visible, image_name, mask_name)
     elif any(os.path.isfile(entry / (image_name or IMAGE_NAME)) for entry in visible):
         found = _in_subject_folders(visible, image_name or IMAGE_NAME, mask_name)
@@ -151,7 +151,7 @@ def _in_bids(folder: Path, entries: Iterable[Path], image_name: str | None, mask
             continue
         before = len(scans)
         for session in (subject, *sorted(s for s in subject.glob("ses-*") if s.is_dir())):
-            for image in sorted(f for f in (session / "anat").glob("*") if f.is_file()):
+            for image in sorted(f for f in (session / "anat").glob("*") if os.path.isfile(f)):
                 where = image.relative_to(folder).as_posix()
                 if image.name.startswith("."):
                     skipped.append((where, "hidden"))
@@ -219,6 +219,8 @@ def _first_file(candidates: Iterable[Path]) -> Path | None:
 
 
 def _without_scan(folder: Path, image_name: str) -> str:
+    if os.path.exists(folder / image_name):
+        return f"{image_name} in it is not a file but a folder, pipe, socket or device"
     if os.path.islink(folder / image_name):
         return f"{image_name} in it is a broken link"
     try:
@@ -230,7 +232,7 @@ def _without_scan(folder: Path, image_name: str) -> str:
 
 def _nothing_found(folder: Path, image_name: str) -> str:
     message = f"{folder}: holds no scan (looked for */{image_name}, a BIDS dataset and CASE_0000.nii.gz)"
-    if (folder / image_name).is_file():
+    if os.path.isfile(folder / image_name):
         return f"{message}; it is one subject's folder, so give the folder it lies in"
     if (folder / "imagesTr").is_dir():
         return f"{message}; give {folder / 'imagesTr'} to use the images of an nnU-Net dataset"

@@ -230,7 +230,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     voxels disagree.
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     extension = _extension(path)
     nifti = _nifti_header(path) if extension in (".nii", ".nii.gz") else None
     if nifti is None:
@@ -614,7 +614,7 @@ def _with_lost_values(image: sitk.Image, content: bytes, header: _NiftiHeader) -
     return restored
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     """Raise InputError unless `path` is a regular file that can be opened: a pipe would wait for ever."""
     _check_name(path)
     try:
@@ -624,7 +624,7 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: not a file but a folder, pipe, socket or device; give an image file")
+        raise InputError(f"{path}: not a file but a folder, pipe, socket or device; give a file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: cannot be read (Permission denied)")
 
