@@ -415,7 +415,7 @@ def test_lines_of_a_journal_that_mean_nothing(
     (folder / JOURNAL_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     case = case_in(folder)
     with journal_in(folder) as journal:
-        journal.admit({case.name: case})
+        journal.admit({case.name: case}, {case.name: case})
         assert not journal.is_done(case)
         journal.row(case)
 
@@ -438,7 +438,7 @@ def test_a_journal_leads_nowhere_else(tmp_path: Path) -> None:
     (folder / JOURNAL_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     case = case_in(folder)
     with journal_in(folder) as journal:
-        notes = journal.admit({case.name: case})
+        notes = journal.admit({case.name: case}, {case.name: case})
         assert not journal.is_done(case)
         with journal.work([case]):
             journal.start([case])
