@@ -51,6 +51,7 @@ _PRELOAD = ("numpy", "SimpleITK", "synthtumour.volume")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_ITK_THREAD = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 _LONGEST_REASON = 1000
+_LONGEST_TASK = 16  # cases; loading their scan again for the next ones is a small part of the work
 _POLL_S = 0.2
 _Entries = list[dict[str, Any]]  # one a case of a task
 _TRIES = 2  # of a case alone, after a worker that had it has died
@@ -214,11 +215,14 @@ def _quota(group: Path) -> int:
 
 
 def _tasks(groups: list[Group], workers: int) -> deque[Group]:
-    """One task a group; where there are fewer than workers, each is split so that all are busy."""
+    """One task a group; split where there are fewer than workers, so that all are busy, and where it is long.
+
+    A case gets its name when its task has ended: that is how much of it a kill can lose.
+    """
     parts = math.ceil(workers / max(len(groups), 1))
     tasks: deque[Group] = deque()
     for group in groups:
-        size = math.ceil(len(group.cases) / parts)
+        size = min(math.ceil(len(group.cases) / parts), _LONGEST_TASK)
         for first in range(0, len(group.cases), size):
             tasks.append(Group(group.source, group.cases[first : first + size]))
     return tasks

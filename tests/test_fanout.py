@@ -41,7 +41,8 @@ def make(loaded: str, case: Case) -> Mapping[str, object]:
         output.write_text(f"{case.name} of {loaded}, {json.dumps(case.parameters)}")
     with open(case.outputs[0].parents[2] / "log.txt", "a") as log:
         log.write(f"{case.name} {os.getpid()}\n")
-    return {"volume_ml": 1.5, "count": 3, "threads": os.environ.get("OPENBLAS_NUM_THREADS")}
+    there = len(list(case.outputs[0].parents[2].glob("c*")))
+    return {"there": there, "volume_ml": 1.5, "count": 3, "threads": os.environ.get("OPENBLAS_NUM_THREADS")}
 
 
 def groups_in(
@@ -98,6 +99,11 @@ def test_one_group_is_split_among_the_workers(tmp_path: Path) -> None:
     lines = (tmp_path / "made/log.txt").read_text().splitlines()
     assert len(lines) == 6
     assert len({line.split()[1] for line in lines}) == 2
+
+
+def test_what_a_long_group_has_made_gets_its_names_meanwhile(tmp_path: Path) -> None:
+    run(tmp_path, groups_in(tmp_path, 1, variants=60), workers=1)
+    assert int(manifest(tmp_path)[-1]["there"]) >= 60 - 3 * 16  # the case in hand's task and two before it
 
 
 def test_failures_and_a_crash_do_not_stop_the_others(tmp_path: Path) -> None:
