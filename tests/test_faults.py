@@ -203,13 +203,6 @@ def workers_of(pid: int) -> list[int]:
     return [worker for child in children(pid) for worker in children(child)]
 
 
-def wait_until(true: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    give_up = time.monotonic() + 60
-    while not true():
-        assert process.poll() is None and time.monotonic() < give_up
-        time.sleep(0.01)
-
-
 # ---------------------------------------------------------------- full disks
 
 
@@ -319,8 +312,6 @@ def killed(job: Job, place: Path, number: signal.Signals, of_group: bool, after_
     _, err = process.communicate(timeout=60)
     assert "Traceback" not in err or "return run(" not in err, err  # Python itself may still be starting
     check_whole(job, place)
-    if number != signal.SIGKILL:
-        assert not [name for name in leftovers(place) if name.endswith(".lock")]
 
 
 KILLS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -354,18 +345,21 @@ def test_killed_at_20_random_moments(
 def test_killed_workers_cost_no_case(
     job: Job, place: Path, undisturbed: Callable[[Job], dict[str, str]]
 ) -> None:
-    """As the kernel ends them when memory runs out."""
+    """As the kernel ends them when memory runs out; twice, so even the same case has a try left."""
+    job = replace(job, options=(*job.options, *MORE[job.script]))
     expected = undisturbed(job)
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
     process = job.start(place)
-    for _ in range(3):
-        wait_until(lambda: workers_of(process.pid), process)
-        time.sleep(rng.uniform(0, 0.3))
-        for victim in rng.sample(sorted(workers_of(process.pid)), 1):
-            os.kill(victim, signal.SIGKILL)
-        time.sleep(1)
+    dead = 0
+    while dead < 2 and process.poll() is None:
+        time.sleep(rng.uniform(0, 1))
+        for victim in workers_of(process.pid)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                dead += 1
+    assert dead
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     assert "Traceback" not in err
