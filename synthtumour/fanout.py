@@ -249,9 +249,8 @@ def _work_through(
     ):
 
         def note(task: _Task, entries: list[dict[str, Any]]) -> None:
-            for case, staged, entry in zip(
-                task.cases, task.staged, entries, strict=False
-            ):  # fewer if told to stop
+            # There are fewer entries than cases if the worker was told to stop.
+            for case, staged, entry in zip(task.cases, task.staged, entries, strict=False):
                 where = entry.pop("traceback", "")
                 for line in [f"{case.name}:", *where.splitlines()] if debug and where else ():
                     progress.write(printable(line))

@@ -318,11 +318,9 @@ class Journal:
     def _clear_staging(self) -> None:
         for folder in self._staging:
             if _RUN_STAGING.fullmatch(folder.name):
-                give_up = time.monotonic() + _PATIENCE_S
                 shutil.rmtree(folder, ignore_errors=True)
-                while (
-                    folder.exists() and time.monotonic() < give_up
-                ):  # a killed run's worker may be writing yet
+                give_up = time.monotonic() + _PATIENCE_S  # a killed run's worker may be writing yet
+                while folder.exists() and time.monotonic() < give_up:
                     time.sleep(0.05)
                     shutil.rmtree(folder, ignore_errors=True)
         self._staging = []

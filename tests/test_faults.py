@@ -141,6 +141,14 @@ def place(heads: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def rng() -> random.Random:
+    """Other moments every time; the seed is shown when a test fails."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
 def leftovers(place: Path) -> list[str]:
     """Files and folders for unfinished work."""
     return [str(path) for path in place.rglob(".synthtumour*")] + [str(p) for p in place.rglob("*.lock")]
@@ -328,13 +336,11 @@ def test_killed_at_20_random_moments(
     numbers: tuple[signal.Signals, ...],
     place: Path,
     undisturbed: Callable[[Job], dict[str, str]],
+    rng: random.Random,
 ) -> None:
     """The run, or its whole process group; each run carries on what is left of the one before."""
     job = replace(job, options=(*job.options, *MORE[job.script]))
     expected = undisturbed(job)
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
     for _ in range(20):
         killed(job, place, rng.choice(numbers), rng.random() < 0.5, rng.uniform(0.2, 4))
     check_resumed(job, place, expected)
@@ -343,14 +349,11 @@ def test_killed_at_20_random_moments(
 @pytest.mark.slow
 @JOBS
 def test_killed_workers_cost_no_case(
-    job: Job, place: Path, undisturbed: Callable[[Job], dict[str, str]]
+    job: Job, place: Path, undisturbed: Callable[[Job], dict[str, str]], rng: random.Random
 ) -> None:
     """As the kernel ends them when memory runs out; twice, so even the same case has a try left."""
     job = replace(job, options=(*job.options, *MORE[job.script]))
     expected = undisturbed(job)
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
     process = job.start(place)
     dead = 0
     while dead < 2 and process.poll() is None:
@@ -406,13 +409,10 @@ def test_no_clock_is_believed(place: Path, undisturbed: Callable[[Job], dict[str
 @pytest.mark.slow
 @JOBS
 def test_a_scan_that_goes_while_the_run_is_on(
-    job: Job, place: Path, undisturbed: Callable[[Job], dict[str, str]]
+    job: Job, place: Path, undisturbed: Callable[[Job], dict[str, str]], rng: random.Random
 ) -> None:
     """At ten moments: never a traceback, and the whole when it is back."""
     expected = undisturbed(job)
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
     for _ in range(10):
         for folder in job.made_in:
             shutil.rmtree(place / folder, ignore_errors=True)
