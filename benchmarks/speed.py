@@ -18,6 +18,7 @@ import copy
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -195,17 +196,17 @@ def resampled(scan: Path, subject: Path, spacing_mm: float, size: int | None = N
 
 
 def whole_script(folder: Path, subject: Path, cases: int, workers: int) -> float:
-    """Seconds of the script on `cases` subjects (the same scan under other names), start to finish."""
+    """Seconds of the script on `cases` subjects (copies of the same scan), start to finish."""
     for n in range(cases):
         (folder / f"input/s{n}").mkdir(parents=True)
         for file in subject.glob("flair*"):
-            (folder / f"input/s{n}" / file.name).symlink_to(file)
+            shutil.copyfile(file, folder / f"input/s{n}" / file.name)  # links to one scan would be one case
     command = [sys.executable, str(ROOT / "prompt_multi_tumor.py"), "--input", str(folder / "input")]
     command += ["--output", str(folder / "Dataset001_Speed"), "--workers", str(workers)]
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - begin
-    if done.returncode:
+    if done.returncode or f"cases: {cases} made" not in done.stdout:
         sys.exit(done.stdout + done.stderr)
     return seconds
 
