@@ -144,7 +144,10 @@ def synthesise_patch(
     Returns the new image, in the dtype of `image` where its values fit, the label (uint8) and the record.
     Raises InputError if the patch cannot be used or if nothing fits.
     """
-    affine = np.diag([*spacing_mm, 1.0])
+    spacing = np.asarray(spacing_mm, float)
+    if image.ndim != 3 or spacing.shape != (3,) or not np.all((spacing > 0) & (spacing < np.inf)):
+        raise InputError(f"a patch needs 3 axes and 3 spacings above 0 mm, not {image.ndim} and {spacing_mm}")
+    affine = np.diag([*spacing, 1.0])
     scan = Volume.from_array(image, affine)
     made = synthesise(scan, Volume.from_array(brain, affine), preset, seed=seed, task=task)
     return made.image.array, made.label.array, made.record

@@ -73,6 +73,13 @@ def test_as_if_the_tumour_had_been_in_the_file() -> None:
         assert abs(image[0][inside].mean()) < 1e-4 and abs(image[0][inside].std() - 1) < 1e-4
 
 
+@pytest.mark.parametrize("spacing", [(0, 1, 1), (-1, 1, 1), (1, np.nan, 1), (1, 1), (1, 1, 1, 1)])
+def test_a_patch_needs_three_spacings(spacing: tuple[float, ...]) -> None:
+    patch = np.ones((40, 40, 40), np.float32)
+    with pytest.raises(InputError, match="3 spacings above 0 mm"):
+        synthesise_patch(patch, patch > 0, spacing, seed=1)
+
+
 def test_draws_differ_and_follow_the_state_of_numpy() -> None:
     cases, _ = nnunet_case()
     np.random.seed(5)
