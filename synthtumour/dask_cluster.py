@@ -44,9 +44,8 @@ def cluster_at(address: str, reads: Iterable[Path], writes: Iterable[Path]) -> I
     Raises InputError: no scheduler, no worker, other code or packages there, files not seen.
     """
     _quiet()
-    if not re.fullmatch(
-        r"((tcp|tls|ucx|ws|wss)://)?[^/\s]+:\d+/?", address
-    ):  # a client would never let go of it
+    # The process of a client that was given another sort of address does not come to its end.
+    if not re.fullmatch(r"((tcp|tls|ucx|ws|wss)://)?[^/\s]+:\d+/?", address):
         raise InputError(f"--dask {address!r}: not the address of a scheduler, as in tcp://HOST:8786")
     try:
         client = distributed.Client(address, timeout=_ANSWER_S, set_as_default=False)
@@ -94,7 +93,14 @@ class Cluster(Executor):
     def stop(self) -> None:
         """End this run's tasks on the workers: those in hand after their case, the others before it."""
         with contextlib.suppress(Exception):  # whatever is wrong there, the run here ends all the same
-            self.client.sync(self.client._run, _end, self._run, on_error="ignore", callback_timeout=5)
+            self.ask_all(_end, self._run, timeout_s=5)
+
+    def ask_all(
+        self, function: Callable[..., Any], /, *args: object, timeout_s: float = _ANSWER_S
+    ) -> dict[str, Any]:
+        """What `function` returns or raises on each worker, by its address: `client.run`, with a timeout."""
+        run = self.client._run
+        return self.client.sync(run, function, *args, on_error="return", callback_timeout=timeout_s)
 
     def addresses(self) -> dict[str, int]:
         """Threads of every worker, by its address."""
@@ -125,13 +131,7 @@ def _check(cluster: Cluster, reads: Iterable[Path], writes: Iterable[Path]) -> N
         paths = [str(path.resolve()) for path in reads]
         paths += [str(stack.enter_context(_mark(folder.resolve()))) for folder in writes]
         try:
-            answers: Mapping[str, Any] = cluster.client.sync(
-                cluster.client._run,
-                _look_round,
-                paths,
-                on_error="return",
-                callback_timeout=_ANSWER_S,
-            )
+            answers = cluster.ask_all(_look_round, paths)
         except (OSError, distributed.TimeoutError) as error:
             raise InputError(
                 f"--dask {address}: a worker does not answer ({_first_line(error)}); start the workers again"
