@@ -620,7 +620,7 @@ def check_file(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: no such file, so it cannot be read; check the name") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(status.st_mode):
