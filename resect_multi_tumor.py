@@ -248,7 +248,8 @@ def read_record(path: Path, case: str | None) -> dict[str, Any]:
     """The record in a JSON file, or in the row `case` of a Stage 1 manifest.csv."""
     from synthtumour.volume import InputError, check_file
 
-    check_file(path)
+    if path.exists():
+        check_file(path)
     try:
         # a manifest may name files whose names are not UTF-8
         text = path.read_text(encoding="utf-8", errors="surrogateescape")

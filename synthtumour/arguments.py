@@ -426,7 +426,8 @@ def _read_volumes(path: Path) -> tuple[float, ...]:
     """The positive numbers in column 'Volume' of a CSV, in mm^3."""
     from synthtumour.volume import InputError, check_file
 
-    check_file(path)
+    if path.exists():
+        check_file(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

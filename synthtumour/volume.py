@@ -58,6 +58,7 @@ _PIXEL_TYPES = (
 # ITK would choose by the content too: a file that only says it is NIfTI must not reach another reader.
 _READERS = {".nii": "NiftiImageIO", ".mha": "MetaImageIO", ".nrrd": "NrrdImageIO"}
 _LONGEST_HEADER = 65536  # of the text that an .mha or .nrrd file begins with
+_LONGEST_FIELD = 500  # of an .nrrd header: ITK's reader of NRRD writes its complaints into so much memory
 _GZIP_AT_BEST = 1032  # bytes from one
 # By header size (NIfTI-1, NIfTI-2), where is what: the magic; with struct's types, voxel type, voxel sizes,
 # offset of the voxels, codes of qform and sform, the sform.
@@ -583,17 +584,25 @@ def _most_bytes(path: Path) -> int:
 
 
 def _check_one_file(path: Path, extension: str) -> None:
-    """Raise InputError for an .mha or .nrrd header that leads to other files: they may be anybody's."""
+    """Raise InputError for an .mha or .nrrd header that ITK must not see.
+
+    It may lead to other files, which may be anybody's; and a few kinds of nonsense in it end the process.
+    """
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
     if extension == ".mha":
-        found = re.search(rb"^\s*ElementDataFile\s*=\s*([^\r\n]*?)\s*$", head, re.MULTILINE)
-        inside = found is not None and found[1].upper() == b"LOCAL"
+        field = rb"^\s*%s\s*[=:]\s*([^\r\n]*?)\s*$"
+        end = re.search(field % b"ElementDataFile", head, re.MULTILINE)  # of the header, for ITK too
+        inside = end is not None and end[1].upper() == b"LOCAL"
+        if end and inside and re.findall(field % b"NDims", head[: end.start()], re.MULTILINE) != [b"3"]:
+            raise InputError(f"{path}: its NDims is not 3; a single three-dimensional scan is needed")
     else:
         text = re.match(rb"NRRD.*?\r?\n\r?\n", head, re.DOTALL)
-        inside = text is not None and not re.search(
-            rb"^\s*data ?file\s*:", text[0], re.MULTILINE | re.IGNORECASE
-        )
+        lines = text[0].splitlines() if text else []
+        inside = bool(lines) and not any(re.match(rb"\s*data ?file\s*:", line, re.I) for line in lines)
+        free = re.compile(rb"#|content:|[^:]*:=")  # comments, and keys of one's own
+        if any(len(line) > _LONGEST_FIELD and not free.match(line) for line in lines):
+            raise InputError(f"{path}: its header has a field of endless length; convert it again")
     if not inside:
         raise InputError(f"{path}: damaged, or its voxels lie in another file; convert it to one file")
 

@@ -7,6 +7,7 @@ The promises are METHOD.md's, as far as the files show them. The default run is 
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import tempfile
@@ -23,7 +24,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+import prompt_multi_tumor
 import resect_multi_tumor
+import stage2_mixed_with_pseudo_label
 
 Strategy = st.SearchStrategy
 SCALARS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
@@ -235,8 +238,8 @@ def numbers(*usual: str) -> Strategy[str]:
     return st.integers(0, 9).flatmap(lambda n: odd if n == 0 else st.sampled_from(usual))
 
 
-def options() -> Strategy[list[str]]:
-    """Some options; the volumes suit brains of 0.01 to 1000 ml."""
+def options(alone: bool = True) -> Strategy[list[str]]:
+    """Some options, of one scan `alone` or of a folder; the volumes suit brains of 0.01 to 1000 ml."""
     volume = st.sampled_from((1.0, 30.0, 300.0, 1000.0, 5000.0, 20000.0))
     range_of_volumes = st.one_of(
         st.tuples(volume, volume).map(sorted),
@@ -246,20 +249,20 @@ def options() -> Strategy[list[str]]:
     count = st.sampled_from(
         (["1"], ["2"], ["1", "3"], ["1", "20"], ["3", "1"], ["0"], ["100"], ["1", "2", "3"])
     )
+    val = ["--task", "val"] if alone else []
+    centre = st.tuples(*[numbers("-50", "-60", "20")] * 3).map(lambda c: ["--center-ras", *c])
     one = st.one_of(
         st.just([]),
-        st.sampled_from((["--task", "val"], ["--skull-strip"])),
+        st.sampled_from((val, ["--skull-strip"])),
         st.sampled_from(("noisy", "ellipsoid", "cuboid")).map(lambda s: ["--shape", s]),
-        st.sampled_from(("scaled", "flat", "rings", "mixed")).map(
-            lambda s: ["--task", "val", "--val-task", s]
-        ),
+        st.sampled_from(("scaled", "flat", "rings", "mixed")).map(lambda s: [*val, "--val-task", s]),
         count.map(lambda n: ["--num-tumours", *n]),
         numbers("0.5", "1").map(lambda p: ["--core-probability", p]),
         st.tuples(numbers("1", "3", "0.2"), numbers("3", "5", "1000")).map(
             lambda r: ["--intensity-range", *r]
         ),
         numbers("0.3", "1", "5", "20").map(lambda s: ["--buffer-sigma", s]),
-        st.tuples(*[numbers("-50", "-60", "20")] * 3).map(lambda c: ["--center-ras", *c]),
+        centre if alone else st.just([]),
     )
     growing = st.one_of(
         st.just([]),
@@ -408,8 +411,89 @@ def as_before(values: np.ndarray) -> np.ndarray:
     return values.transpose(2, 1, 0)[:, ::-1].transpose(1, 2, 0).transpose(2, 1, 0)
 
 
+def check_folder(kinds: Sequence[Head], extra: Sequence[str]) -> None:
+    """Run prompt_multi_tumor.py on a folder of heads: every case is made and keeps its promises, or named."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, dataset = Path(name), Path(name) / "Dataset001_Fuzz"
+        heads_of = {}
+        for number, head in enumerate(kinds):
+            scan, mask = images_of(head)
+            subject = folder / "in" / f"s{number}"
+            subject.mkdir(parents=True)
+            with contextlib.suppress(RuntimeError):  # NIfTI does not keep this kind of image: a subject less
+                write(scan, subject / "flair.nii.gz")
+                heads_of[subject.name] = head
+            if mask is not None:
+                write(mask, subject / "flair_brainmask.nii.gz")
+        code, said = said_by(
+            prompt_multi_tumor.main, "--input", folder / "in", "--output", dataset, "--workers", 1, *extra
+        )
+        assert "Traceback" not in said
+        if code == 2:
+            errors = [line for line in said.splitlines() if " error: " in line]
+            assert errors == said.splitlines()[-1:] and not dataset.exists()
+            return
+        with (dataset / "manifest.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["subject"] for row in rows} == set(heads_of)
+        assert code == int(any(row["status"] == "failed" for row in rows))
+        files = {file.name for place in ("imagesTr", "labelsTr") for file in (dataset / place).glob("*")}
+        made = [row for row in rows if row["status"] == "made"]
+        assert files == {f"{row['case']}{end}" for row in made for end in ("_0000.nii.gz", ".nii.gz")}
+        for row in rows:
+            if row["status"] == "failed":
+                assert row["reason"] and "\n" not in row["reason"] and "unexpected" not in row["reason"]
+            elif row["tumours"] != "0":
+                scan_path = folder / "in" / row["source"]
+                paths = (
+                    dataset / f"imagesTr/{row['case']}_0000.nii.gz",
+                    dataset / f"labelsTr/{row['case']}.nii.gz",
+                )
+                stripped = "--skull-strip" in extra
+                check_promises(
+                    heads_of[row["subject"]], scan_path, *paths, json.loads(row["record"]), stripped
+                )
+
+
+def check_mixing(donor: Head, healthy: Head, label: str, extra: Sequence[str]) -> None:
+    """Run Stage 2 on a donor and a recipient: mixed cases keep their promises, or the reason is told."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for place in ("D/imagesTr", "D/labelsTr", "H"):
+            (folder / place).mkdir(parents=True)
+        for head, scan_path in ((donor, "D/imagesTr/p_0000.nii.gz"), (healthy, "H/h_0000.nii.gz")):
+            scan, mask = images_of(head)
+            try:
+                write(scan, folder / scan_path)
+            except RuntimeError:
+                return
+            if mask is not None:
+                write(mask, folder / scan_path.replace("_0000", "_brainmask"))
+        rng = np.random.default_rng(donor.seed)
+        ball = mask_of("brain", np.indices(donor.shape).sum(axis=0) < sum(donor.shape) // 2, rng)
+        tumour = mask_of(label, ball if ball is not None else np.zeros(donor.shape, bool), rng)
+        if tumour is not None:
+            write(placed(tumour.astype(donor.mask_dtype), donor), folder / "D/labelsTr/p.nii.gz")
+        paths = ("--imagesTr_path", folder / "D/imagesTr", "--labelsTr_path", folder / "D/labelsTr")
+        how = ("--healthyimgTr", folder / "H", "-num", 2, "--workers", 1)
+        code, said = said_by(stage2_mixed_with_pseudo_label.main, *paths, *how, *extra)
+        assert "Traceback" not in said and "unexpected" not in said
+        mixed = sorted((folder / "D/imagesTrMix").glob("*"))
+        if code == 2:
+            assert said.count(" error: ") == 1 and not mixed
+        for image in mixed:
+            mixed_label = folder / "D/labelsTrMix" / image.name.replace("_0000", "")
+            before, after, marked = (values_of(p) for p in (folder / "H/h_0000.nii.gz", image, mixed_label))
+            brain = brain_of(healthy, before)
+            assert marked.dtype == np.uint8 and marked.any() and not marked[~brain].any()
+            np.testing.assert_array_equal(after[~brain], before[~brain])
+            assert geometry(sitk.ReadImage(str(image))) == geometry(
+                sitk.ReadImage(str(folder / "H/h_0000.nii.gz"))
+            )
+
+
 fuzz = settings(
-    derandomize=True, max_examples=40, deadline=None, database=None, print_blob=True,
+    derandomize=True, max_examples=80, deadline=None, database=None, print_blob=True,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 
@@ -425,3 +509,41 @@ def test_one_scan(head: Head, extra: list[str]) -> None:
 @given(head=heads(60_000), extra=options())
 def test_many_scans(head: Head, extra: list[str]) -> None:
     check_head(head, extra)
+
+
+@settings(fuzz, max_examples=4)
+@given(kinds=st.lists(heads(8_000), min_size=2, max_size=4), extra=options(alone=False))
+def test_a_folder(kinds: list[Head], extra: list[str]) -> None:
+    check_folder(kinds, extra)
+
+
+MIXING = st.sampled_from(
+    (
+        [],
+        ["--align", "none"],
+        ["--carve", "distance"],
+        ["--blend", "hard", "--jitter", "5"],
+        ["--scale-per-axis"],
+    )
+)
+LOOSE = ["--min-volume-ml", "0", "--min-contrast", "0", "--max-brain-fraction", "1", "--min-remaining", "0.1"]
+
+
+@settings(fuzz, max_examples=4)
+@given(donor=heads(8_000), healthy=heads(8_000), label=st.sampled_from(MASKS), extra=MIXING)
+def test_a_mixture(donor: Head, healthy: Head, label: str, extra: list[str]) -> None:
+    check_mixing(donor, healthy, label, [*extra, *LOOSE])
+
+
+@pytest.mark.slow
+@settings(fuzz, derandomize=False, max_examples=60)
+@given(kinds=st.lists(heads(20_000), min_size=2, max_size=6), extra=options(alone=False))
+def test_many_folders(kinds: list[Head], extra: list[str]) -> None:
+    check_folder(kinds, extra)
+
+
+@pytest.mark.slow
+@settings(fuzz, derandomize=False, max_examples=200)
+@given(donor=heads(20_000), healthy=heads(20_000), label=st.sampled_from(MASKS), extra=MIXING)
+def test_many_mixtures(donor: Head, healthy: Head, label: str, extra: list[str]) -> None:
+    check_mixing(donor, healthy, label, [*extra, *LOOSE])
