@@ -360,6 +360,15 @@ def test_stage_2_says_what_was_rejected(tmp_path: Path) -> None:
     assert all(volumes[name] == float(row["volume_ml"]) for name, row in rows.items())
 
 
+def test_notes_are_part_of_the_outcome(tmp_path: Path) -> None:
+    rows = many(tmp_path / "many", {"tumours": 1}, 2)
+    write_report(tmp_path / "many", rows)
+    assert "No failure, no warning" in (tmp_path / "many" / REPORT_FILE).read_text(encoding="utf-8")
+    write_report(tmp_path / "many", rows, notes=["2 cases <repeat> another one"])
+    html = (tmp_path / "many" / REPORT_FILE).read_text(encoding="utf-8")
+    assert "No failure" not in html and "2 cases &lt;repeat&gt; another one" in html
+
+
 def luminance(colour: str) -> float:
     """Relative luminance as WCAG 2 defines it."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
