@@ -435,7 +435,7 @@ def _draw_one(
         if shape.volume_mm3 > brain_mm3:
             continue
         hit = rasterise(shape, brain, grid, rendering.shape_engine)
-        if hit is None:
+        if hit is None or taken[hit[0]][hit[1]].any():  # the next test would find that too, at more cost
             continue
         masks = _hard_masks(hit, brain, grid, rendering)
         if not (masks.soft > rendering.label_threshold).any():
