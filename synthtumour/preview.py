@@ -48,6 +48,7 @@ _BRATS = {1: ("core", 254), 2: ("oedema", 253), 3: ("enhancing", 255)}
 _CELL, _LOW_CELL = 240, 200  # pixels: heads are longer than they are high
 _GAP, _HEADING, _CAPTION = 4, 22, 48
 _MARGIN_MM = 7.0  # at least so much is shown around the brain
+_LEAST_FOR_TISSUE = 0.6  # of the greys, however bright the tumour
 _TEXT, _SMALL = 15, 13  # sizes of text
 # Rows: the axis that is cut, its name, and the letters on the left, right, top and bottom.
 _PLANES = ((2, "axial", "RLAP"), (1, "coronal", "RLSI"), (0, "sagittal", "APSI"))
@@ -137,6 +138,10 @@ class _Look:
     pixels_per_mm: float
     black: float
     white: float
+    tissue: (
+        float  # the brightest of the brain itself: from black to here greys are even, from here to white too
+    )
+    tissue_grey: float  # its part of the greys, so that tumours are not flat white and the brain is not dark
 
 
 def _look(before: Volume, after: Volume, marked: np.ndarray, brain: np.ndarray) -> _Look:
@@ -153,11 +158,11 @@ def _look(before: Volume, after: Volume, marked: np.ndarray, brain: np.ndarray) 
         return np.concatenate(cuts).astype(np.float64)
 
     tissue, tumour = shown(before.array, brain), shown(after.array, marked)
-    black, white = np.percentile(tissue, (0.5, 99.5))
-    if tumour.size:  # up to twice the range of the brain for a brighter tumour: more would leave it dark
-        white = max(white, min(np.percentile(tumour, 99), black + 2 * (white - black)))
-    white = max(white, black + 1e-6 * max(abs(black), 1.0))
-    return _Look(grid, planes, middle, float(pixels_per_mm), float(black), float(white))
+    black, brightest = map(float, np.percentile(tissue, (0.5, 99.5)))
+    brightest = max(brightest, black + 1e-6 * max(abs(black), 1.0))
+    white = max(brightest, float(np.percentile(tumour, 99.5)) if tumour.size else brightest)
+    share = max((brightest - black) / (white - black), _LEAST_FOR_TISSUE)
+    return _Look(grid, planes, middle, float(pixels_per_mm), black, white, brightest, share)
 
 
 class _Cell:
@@ -177,9 +182,10 @@ class _Cell:
 
     def greys(self, image: np.ndarray) -> np.ndarray:
         """The plane of `image` as grey levels of the palette."""
-        black, white = self._look.black, self._look.white
-        plane = self._interpolated(_plane(image, self._axis, self._look.planes[self._axis]), black)
-        return np.clip((plane - black) * (_WHITE / (white - black)), 0, _WHITE).astype(np.uint8)
+        look = self._look
+        plane = self._interpolated(_plane(image, self._axis, look.planes[self._axis]), look.black)
+        levels = [look.black, look.tissue, max(look.white, np.nextafter(look.tissue, np.inf))]
+        return np.interp(plane, levels, [0, look.tissue_grey * _WHITE, _WHITE]).astype(np.uint8)
 
     def outlines(
         self, label: np.ndarray, values: Mapping[int, tuple[str, int]]
