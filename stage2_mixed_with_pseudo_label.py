@@ -301,6 +301,7 @@ def stage2(args: argparse.Namespace) -> int:
         if journal.shard:
             say_shard(report, journal.shard, args.tell)
             return report.exit_code
+        report = replace(report, notes=(*report.notes, *cautions(args, gate, report)))
         write_rejected(rejected, folder)
         write_mix_ids(report, table)
         if args.preview and report.made + report.kept:
@@ -663,6 +664,25 @@ def write_mix_ids(report: Report, table: Path) -> None:
     write_bytes(content.encode("utf-8", "surrogateescape"), table)
 
 
+def cautions(args: argparse.Namespace, gate: Report, report: Report) -> list[str]:
+    """What a user should know of these cases before a network learns from them."""
+    said = []
+    looks = [(r["id1"], r["id2"], r["mirrored"]) for r in report.rows if r["status"] == "made"]
+    repeated = len(looks) - len(set(looks))
+    if args.carve == "label" and not args.jitter and repeated:
+        said.append(
+            f"{repeated} of {len(looks)} cases repeat another one exactly, for want of donors and recipients: "
+            "--jitter or --carve distance makes them differ, -num asks for fewer"
+        )
+    whole = [row["whole_head"] for row in gate.rows if "whole_head" in row]
+    if any(whole) and not all(whole):
+        said.append(
+            f"{sum(map(bool, whole))} of {len(whole)} scans are whole heads, the others are skull-stripped: "
+            "--skull-strip makes them alike"
+        )
+    return said
+
+
 def say_what_there_is(
     args: argparse.Namespace,
     report: Report,
@@ -686,13 +706,6 @@ def say_what_there_is(
         for _, name, kind, reason in (entry for entry in rejected if entry[0] == role):
             fails = role == "healthy" or kind == "unusable file"  # the exit code is 1 then
             speaker("usual" if fails else args.tell)(f"  rejected {name}: {reason}")
-    if args.carve == "label" and not args.jitter and there:
-        looks = Counter((row["id1"], row["id2"], row["mirrored"]) for row in there)
-        if repeated := len(there) - len(looks):
-            say(
-                f"  note {repeated} cases repeat another one exactly, for want of donors and recipients: "
-                "--carve distance or --jitter makes them differ"
-            )
     say(f"mixed images: {args.imagesTr_path.parent / 'imagesTrMix'}")
     say(f"their labels: {args.labelsTr_path.parent / 'labelsTrMix'}")
     say(f"every case, drawn and measured: {table}")

@@ -226,8 +226,12 @@ def _kept_head(files: HeadFiles, _: tuple[int, ...]) -> Head:
 
 def read_donor(files: HeadFiles, limits: GateLimits) -> Donor:
     """The donor with its label cleaned; Rejected if the label is no tumour."""
+    return _checked_donor(read_head(files), files, limits)
+
+
+def _checked_donor(head: Head, files: HeadFiles, limits: GateLimits) -> Donor:
     assert files.label is not None
-    return checked_donor(read_head(files), read_volume(files.label), limits, files.softmax)
+    return checked_donor(head, read_volume(files.label), limits, files.softmax)
 
 
 # ---------------------------------------------------------------- the gate
@@ -248,10 +252,12 @@ def look_at(loaded: tuple[HeadFiles, GateLimits], case: Case) -> Mapping[str, ob
     """Measures of a head that can be used; the kind and the reason of a rejection otherwise."""
     files, limits = loaded
     try:
+        head = read_head(files)
+        outside = np.count_nonzero(head.channels[0].array[~head.brain])
+        seen = {"whole_head": bool(outside > 0.1 * head.brain.sum())}
         if files.label is None:
-            head = read_head(files)
-            return {"brain_ml": round(int(head.brain.sum()) * head.grid.voxel_ml, 1)}
-        measured = dict(read_donor(files, limits).measured)
+            return {"brain_ml": round(int(head.brain.sum()) * head.grid.voxel_ml, 1), **seen}
+        measured = {**_checked_donor(head, files, limits).measured, **seen}
     except Rejected as error:
         return {"rejected": error.kind, "why": str(error)}
     except InputError as error:

@@ -85,7 +85,7 @@ def test_from_one_scan_to_the_senior(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert {"img.nii.gz", "lab.nii.gz", "img.png", "img.json"} <= {path.name for path in tmp_path.iterdir()}
-    assert len(list((tmp_path / "REAL/imagesTrMix").iterdir())) == 200
+    assert len(list((tmp_path / "REAL/imagesTrMix").iterdir())) == 60
     assert {path.name for path in (tmp_path / "PREDICTIONS").glob("*.nii.gz")} == {
         f"patient{n}.nii.gz" for n in range(4)
     }

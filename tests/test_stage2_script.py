@@ -65,6 +65,21 @@ def array(path: Path) -> np.ndarray:
 # ---------------------------------------------------------------- what it makes
 
 
+def test_what_a_user_should_know_is_said_and_in_the_report(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(data, "-num", "20") == 0
+    said = capsys.readouterr().out
+    page = (data / "CHECK/report.html").read_text(encoding="utf-8")
+    looks = [(r["id1"], r["id2"], r["mirrored"]) for r in rows_of(data / "CHECK/CarveMixID.csv")]
+    repeats = f"{20 - len(set(looks))} of 20 cases repeat another one exactly"
+    skulls = "are whole heads, the others are skull-stripped: --skull-strip makes them alike"
+    for words in (repeats, skulls):
+        assert words in said and words in page
+    assert run(data, "-num", "20", "--skull-strip", "--jitter", "3", "--overwrite") == 0
+    assert "  note " not in capsys.readouterr().out
+
+
 def test_the_published_command(data: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *command(data, "-num", "9", "--preview")],
