@@ -671,7 +671,7 @@ def cautions(args: argparse.Namespace, gate: Report, report: Report) -> list[str
     repeated = len(looks) - len(set(looks))
     if args.carve == "label" and not args.jitter and repeated:
         said.append(
-            f"{repeated} of {len(looks)} cases repeat another one exactly, for want of donors and recipients: "
+            f"{repeated} of {len(looks)} cases repeat another one exactly, for want of donors and scans: "
             "--jitter or --carve distance makes them differ, -num asks for fewer"
         )
     whole = [row["whole_head"] for row in gate.rows if "whole_head" in row]
