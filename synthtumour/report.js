@@ -9,9 +9,14 @@
   const count = document.getElementById("count");
   const list = document.getElementById("list");
   const more = document.getElementById("more");
+  const said = document.getElementById("search-said");
+  const SIDES = { train: "training", val: "validation" }; // as the headings call them
+  const MEASURED = ["volume", "contrast", "tumours"]; // whatever the manifest's columns of them are called
+  const columns = new Set(MEASURED.filter((column) => cases.some((one) => one[column] !== null)));
   for (const one of cases) {
     one.name = one.row.case;
-    one.text = Object.values(one.row).join("\n").toLowerCase();
+    one.text = [...Object.values(one.row), SIDES[one.row.split] ?? ""].join("\n").toLowerCase();
+    for (const column of Object.keys(one.row)) columns.add(column);
   }
 
   function element(tag, content, className) {
@@ -22,17 +27,41 @@
   }
 
   const COMPARED = {
-    "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b,
+    "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b,
   };
+  const WORD = /(\w+)\s*(<=|>=|<|>|=)\s*("[^"]*"|\S*)|\S+/g; // volume > 50, split=val, status = "not made"; or text
 
-  // One word of the search: volume>50 compares a column's number, anything else is looked for in the text.
-  function condition(word) {
-    const [, column, sign, number] = word.match(/^(\w+)(<=|>=|<|>|=)(-?[\d.]+)$/) ?? [];
-    if (!column) return (one) => one.text.includes(word);
-    return (one) => {
-      const value = one[column] ?? one.row[column] ?? one.row[column + "_ml"] ?? "";
-      return value !== "" && COMPARED[sign](Number(value), Number(number));
-    };
+  const valueOf = (one, column) => (MEASURED.includes(column) ? one[column] : one.row[column]) ?? "";
+
+  // Whether a case is what one word of the search asks for; what is wrong with the word goes to `problems`.
+  function condition([word, column, sign, quoted], problems) {
+    const inText = (one) => one.text.includes(word);
+    if (!column) return inText;
+    if (!columns.has(column)) {
+      const known = [...columns].join(", ");
+      if (!cases.some(inText)) problems.push(`no column "${column}"; columns: ${known}`); // names may have a = too
+      return inText;
+    }
+    const wanted = quoted.replaceAll('"', "");
+    const number = wanted === "" ? NaN : Number(wanted);
+    if (sign === "=") {
+      if (wanted === "") problems.push(`${column} = needs a value`);
+      return (one) => {
+        const value = valueOf(one, column);
+        const names = [String(value).toLowerCase(), column === "split" ? SIDES[value] : undefined];
+        return value !== "" && (names.includes(wanted) || Number(value) === number);
+      };
+    }
+    if (Number.isNaN(number)) problems.push(`${column} ${sign} needs a number${wanted && `, not "${wanted}"`}`);
+    return (one) => valueOf(one, column) !== "" && COMPARED[sign](Number(valueOf(one, column)), number);
+  }
+
+  // What to do where nothing is found.
+  function hint(words) {
+    const column = words.map(([word]) => word).find((word) => columns.has(word));
+    if (!column) return "Nothing found. All words have to hold: fewer of them find more.";
+    const example = cases.map((one) => valueOf(one, column)).find((value) => value !== "");
+    return `Nothing found. "${column}" is a column: ${column} = ${/\s/.test(example) ? `"${example}"` : example}, say.`;
   }
 
   function summary(one) {
@@ -48,6 +77,12 @@
     ]);
   }
 
+  // Three significant digits are enough to look at; the record has them all.
+  function shown(value) {
+    if (typeof value !== "number" || Number.isInteger(value)) return String(value);
+    return Math.abs(value) < 1000 ? String(Number(value.toPrecision(3))) : value.toFixed(0);
+  }
+
   function body(one) {
     const parts = [];
     if (one.picture) {
@@ -58,7 +93,7 @@
       link.href = one.picture;
       parts.push(element("figure", [image, element("figcaption", link)]));
     }
-    const facts = Object.entries(one.row).map(([key, value]) => element("div", [element("dt", key), element("dd", value)]));
+    const facts = Object.entries(one.row).map(([key, value]) => element("div", [element("dt", key), element("dd", shown(value))]));
     parts.push(element("dl", facts, "facts"));
     if (one.record) {
       const record = element("pre", JSON.stringify(one.record, null, 2));
@@ -83,8 +118,15 @@
   }
 
   function find() {
-    const conditions = search.value.toLowerCase().split(/\s+/).filter(Boolean).map(condition);
-    found = cases.filter((one) => conditions.every((holds) => holds(one)));
+    const words = [...search.value.toLowerCase().matchAll(WORD)];
+    const problems = [];
+    const conditions = words.map((word) => condition(word, problems));
+    present(problems.length ? [] : cases.filter((one) => conditions.every((holds) => holds(one))));
+    said.textContent = problems.join("; ") || (words.length && !found.length ? hint(words) : "");
+  }
+
+  function present(some) {
+    found = some;
     const by = sort.value;
     if (by === "name") found.sort((a, b) => (a.name < b.name ? -1 : 1));
     else if (by) found.sort((a, b) => (b[by] ?? -Infinity) - (a[by] ?? -Infinity));
@@ -95,6 +137,14 @@
 
   search.addEventListener("input", find);
   sort.addEventListener("change", find);
+  for (const link of document.querySelectorAll("a[data-case]")) {
+    link.addEventListener("click", () => {
+      search.value = link.dataset.case;
+      said.textContent = "";
+      present(cases.filter((one) => one.name === link.dataset.case));
+      list.firstChild.open = true;
+    });
+  }
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
     const first = list.children.length;

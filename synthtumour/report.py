@@ -34,6 +34,14 @@ _SIDES = {"train": "Training", "val": "Validation"}
 _STATIC_CASES = 30  # listed without JavaScript
 _SIDE_BY_SIDE = 4  # pictures of each side
 _LISTED = 200  # names under one reason
+_EXAMPLES = {  # of a search, by the column that it is about
+    "reason": "failed",
+    "split": "training",
+    "volume": "volume > 50",
+    "contrast": "contrast < 1.2",
+    "tumours": "tumours = 2",
+    "mirrored": "mirrored = true",
+}
 _PICTURE_PX, _SHEET_PX, _JPEG_QUALITY = 560, 1460, 65
 _MAIN_COLUMNS = (  # the others are in the record too
     "case status reason kind subject session split task variant seed source mask id1 id2 donor_subject "
@@ -104,6 +112,19 @@ def contrast(row: Row) -> float | None:
     return number(row, "contrast", "contrast_mixed")
 
 
+def tumours(row: Row) -> float | None:
+    """How many were drawn."""
+    return number(row, "tumours")
+
+
+_MEASURED = {"volume": volume, "contrast": contrast, "tumours": tumours}  # what the page sorts by
+
+
+def short(value: float) -> str:
+    """Three significant digits, and all of those before the point."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
 def evenly(items: Sequence[T], count: int) -> list[T]:
     """At most `count` of `items`, spread over all of them."""
     return list(items) if len(items) <= count else [items[i * len(items) // count] for i in range(count)]
@@ -172,7 +193,9 @@ def _page(content: _Content, brains: Brains) -> str:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
     )
-    environment.filters.update(shown=_shown, described=_described, volume=volume, contrast=contrast)
+    environment.filters.update(
+        shown=_shown, described=_described, fact=_fact, volume=volume, contrast=contrast
+    )
     style, script = (Markup((here / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     rows = content.rows
     made = [row for row in rows if row["status"] == "made"]
@@ -185,6 +208,8 @@ def _page(content: _Content, brains: Brains) -> str:
     thumbnails = {case: _jpeg(content.folder / content.pictures[case], _PICTURE_PX) for case in embedded}
     with_records = sum(len(str(row.get("record", ""))) for row in rows) <= EMBEDDED_RECORDS_BYTES
     entries = [_entry(row, content, with_records) for row in rows]
+    measured = {name for name, of in _MEASURED.items() if any(of(row) is not None for row in rows)}
+    columns = {column for row in rows for column in row if column not in _MEASURED} | measured
     return environment.get_template("report.html.jinja").render(
         generator=_GENERATOR,
         digest=content.digest,
@@ -213,6 +238,8 @@ def _page(content: _Content, brains: Brains) -> str:
         numbers=in_numbers(sides),
         static=[entry["row"] for entry in entries[:_STATIC_CASES]],
         with_records=with_records,
+        columns=columns,
+        examples=[example for column, example in _EXAMPLES.items() if column in columns],
     )
 
 
@@ -231,9 +258,7 @@ def _entry(row: Row, content: _Content, with_record: bool) -> dict[str, object]:
             column: row[column] if _is_json(row[column]) else printable(str(row[column]))
             for column in columns
         },
-        "volume": volume(row),
-        "contrast": contrast(row),
-        "tumours": number(row, "tumours"),
+        **{name: of(row) for name, of in _MEASURED.items()},
         "description": printable(_described(row)),
     }
     if picture := content.pictures.get(str(row["case"])):
@@ -264,6 +289,14 @@ def _shown(value: object) -> str:
             f", ... ({len(value)} in all)" if len(value) > 12 else ""
         )
     return "–" if value in (None, "", []) else str(value)
+
+
+def _fact(value: object) -> str:
+    """What a manifest says, as report.js shows it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if whole else short(value) if isinstance(value, float) else str(value)
 
 
 def _with_pictures(rows: Sequence[Row], content: _Content) -> list[Row]:

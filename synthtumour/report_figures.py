@@ -6,6 +6,7 @@ A row is a row of manifest.csv, `sides` the rows of cases that were made, by the
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +17,10 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from scipy import ndimage
 
-from synthtumour.report import Brains, Row, contrast, evenly, number, volume
+from synthtumour.report import Brains, Row, contrast, evenly, short, tumours, volume
 from synthtumour.shape import brain_box
 from synthtumour.stage1 import region_of_stripped_scan
 from synthtumour.volume import InputError, read_volume
@@ -76,7 +77,7 @@ def in_numbers(sides: Sides) -> list[list[str]]:
     def spread(values: list[float], unit: str = "") -> str:
         if not values:
             return "–"
-        low, first, middle, last, high = (_short(q) for q in np.percentile(values, (0, 25, 50, 75, 100)))
+        low, first, middle, last, high = (short(q) for q in np.percentile(values, (0, 25, 50, 75, 100)))
         return f"{middle}{unit} ({first} to {last}; {low} to {high})"
 
     def subjects(rows: Sequence[Row]) -> str:
@@ -99,11 +100,13 @@ def in_numbers(sides: Sides) -> list[list[str]]:
 
 def _volumes(sides: Sides) -> Figure | None:
     values = {side: _above_0(rows) for side, rows in sides.items()}
+    all_of_them = [value for of_side in values.values() for value in of_side]
+    log = max(all_of_them, default=0) > 4 * min(all_of_them, default=0)
     without = sum(_of(rows, volume).count(0) for rows in sides.values())
-    caption = "Volume of the label, on a logarithmic axis."
+    caption = f"Volume of the label{', on a logarithmic axis' if log else ''}."
     if without:
         caption += f" It leaves out {_count(without, 'tumour-free case')}."
-    return _histogram("Volume", "volume (ml)", values, caption, log=True)
+    return _histogram("Volume", "volume (ml)", values, caption, log)
 
 
 def _contrasts(sides: Sides) -> Figure | None:
@@ -120,6 +123,7 @@ def _histogram(
     if not values:
         return None
     low, high = min(map(min, values.values())), max(map(max, values.values()))
+    ticks = _log_ticks(low, high) if log else []
     if log:
         low, high = low * 0.97, high * 1.03
         edges = np.geomspace(low, high, _BINS + 1)
@@ -134,32 +138,43 @@ def _histogram(
         drawing, axes = _axes((4.2, 2.5))
         axes.bar(edges[:-1], 100 * count / count.sum(), np.diff(edges), align="edge", **_bars(side))
         axes.axvline(middle, color=_INK, linewidth=1, linestyle="--")
-        axes.set_title(f"median {_short(middle)}", fontsize=9, loc="right")
+        axes.set_xlim(edges[0], edges[-1])
         if log:
             axes.set_xscale("log")
-            labelled = (1,) if high / low > 50 else (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 7)
-            axes.xaxis.set_major_locator(LogLocator(subs=labelled))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(edges[0], edges[-1])
+            axes.set_xticks(ticks)
+            axes.set_xlim(min(low, ticks[0]), max(high, ticks[-1]))
+        at, _ = axes.transAxes.inverted().transform(axes.transData.transform((middle, 0)))
+        inwards = "left" if at < 0.5 else "right"
+        axes.text(middle, 1.02, f"median {short(middle)}", ha=inwards, transform=axes.get_xaxis_transform())
         axes.set_xlabel(label)
         _show_shares(axes, top)
         alternative = (
-            f"{title}, {side.lower()}: histogram of {_count(count.sum(), 'case')}, median {_short(middle)}"
+            f"{title}, {side.lower()}: histogram of {_count(count.sum(), 'case')}, median {short(middle)}"
         )
         panels.append(
             (f"{side} ({_count(count.sum(), 'case')})", [_svg(drawing, f"{title}-{side}", alternative)])
         )
     table = [
-        [f"{_short(edges[i])} to {_short(edges[i + 1])}", *(str(count[i]) for count in counts.values())]
+        [f"{short(edges[i])} to {short(edges[i + 1])}", *(str(count[i]) for count in counts.values())]
         for i in range(_BINS)
     ]
     return Figure(title, caption, panels, [label, *counts], table)
 
 
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from at most `low` to at least `high`, as many as there is room to label."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**n for n in decades for digit in ((1, 2, 5) if high < 1000 * low else (1, 3))]
+    first = max(i for i, tick in enumerate(ticks) if tick <= low)
+    last = min(i for i, tick in enumerate(ticks) if tick >= high)
+    return ticks[first : last + 1]
+
+
 def _how_many(sides: Sides) -> Figure | None:
     """How many tumours the cases have."""
-    drawn = {side: Counter(map(int, _of(rows, _tumours))) for side, rows in sides.items()}
+    drawn = {side: Counter(map(int, _of(rows, tumours))) for side, rows in sides.items()}
     drawn = {side: count for side, count in drawn.items() if count}
     if not drawn:
         return None
@@ -199,10 +214,6 @@ def _kinds(rows: Sequence[Row]) -> list[str]:
     return [str(row["kind"]) for row in rows if "kind" in row]
 
 
-def _tumours(row: Row) -> float | None:
-    return number(row, "tumours")
-
-
 def _of(rows: Sequence[Row], what: Callable[[Row], float | None]) -> list[float]:
     return [value for row in rows if (value := what(row)) is not None]
 
@@ -214,10 +225,6 @@ def _above_0(rows: Sequence[Row]) -> list[float]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 # ---------------------------------------------------------------- places
@@ -290,7 +297,7 @@ def _places(row: Row) -> list[list[float]]:
     """Centres of the tumours of a case as parts of its brain's box, from -0.5 to 0.5 along R, A, S."""
     if "brain_low_r_mm" not in row or not volume(row):
         return []
-    several = int(number(row, "tumours") or 1)
+    several = int(tumours(row) or 1)
     stems = ["centre"] if several == 1 else [f"tumour{n}_shape_centre" for n in range(1, several + 1)]
     places = []
     for stem in stems:

@@ -143,7 +143,11 @@ def test_its_numbers_are_the_manifests(dataset: Path, page: Page) -> None:
     figure = next(a["aria-label"] for tag, a in page.elements if tag == "svg")
     assert figure.startswith(f"Volume, training: histogram of {len(volumes)} cases")
     options = json.loads((dataset / "run.json").read_text())["options"]
-    assert options["seed"] == 3 and '<th scope="row">seed</th><td>3</td>' in page.html
+    given = re.search(r"<summary>options</summary>(.*?)</details>", page.html, re.S)[1]
+    assert options["seed"] == 3 and "<dt>seed</dt><dd>3</dd>" in given
+    not_given = re.search(r"Not given: (.*)\.</p>", given)[1].split(", ")
+    assert not_given == [name for name, value in options.items() if value is None] != []
+    assert all(f"<dt>{name}</dt>" not in given for name in not_given)
 
 
 def test_figures_have_alternatives_and_headings_an_order(page: Page) -> None:
@@ -360,6 +364,32 @@ def test_stage_2_says_what_was_rejected(tmp_path: Path) -> None:
     assert all(volumes[name] == float(row["volume_ml"]) for name, row in rows.items())
 
 
+def test_the_search_offers_only_what_the_rows_have(tmp_path: Path) -> None:
+    row = {"split": "train", "mirrored": True, "contrast_mixed": 1.23456, "seed": 1234567.0}
+    rows = many(tmp_path / "many", row, 2)
+    write_report(tmp_path / "many", rows)
+    page = Page(tmp_path / "many" / REPORT_FILE)
+    orders = [a["value"] for tag, a in page.elements if tag == "option"]
+    assert orders == ["", "volume", "contrast", "name"]  # no tumours
+    words = re.findall(r"<code>(.*?)</code>", re.search(r'<p id="search-help".*', page.html)[0])
+    assert words == ["training", "volume &gt; 50", "contrast &lt; 1.2", "mirrored = true"]
+    assert "<dd>1.23</dd>" in page.html and "<dd>1234567</dd>" in page.html and "<dd>true</dd>" in page.html
+
+
+def test_the_volumes_axis_is_labelled_from_end_to_end(tmp_path: Path) -> None:
+    rows = many(tmp_path / "many", {"tumours": 1}, 100)  # of 1 to 90 ml
+    write_report(tmp_path / "many", rows)
+    html = (tmp_path / "many" / REPORT_FILE).read_text(encoding="utf-8")
+    drawing = re.search(r'aria-label="Volume, training.*?</svg>', html, re.S)[0]
+    axis, _ = drawing.split("volume (ml)")
+    assert re.findall(r">([\d.]+)</text>", axis) == ["1", "2", "5", "10", "20", "50", "100"]
+    line, told = (
+        float(re.search(pattern, drawing)[1])
+        for pattern in (r'd="M ([\d.]+) [^"]*"[^>]*stroke-dasharray', r'x="([\d.]+)"[^>]*>median')
+    )
+    assert line == told
+
+
 def test_notes_are_part_of_the_outcome(tmp_path: Path) -> None:
     rows = many(tmp_path / "many", {"tumours": 1}, 2)
     write_report(tmp_path / "many", rows)
@@ -503,6 +533,9 @@ def test_the_search_finds_cases_by_words_and_numbers(browse: Callable[..., Any],
         search.send_keys(text)
         return {element.text for element in driver.find_elements("css selector", "#list .name")}
 
+    def said() -> str:
+        return driver.find_element("id", "search-said").text
+
     def names(holds: Callable[[dict[str, Any]], bool]) -> set[str]:
         return {case["row"]["case"] for case in cases if holds(case)}
 
@@ -512,9 +545,24 @@ def test_the_search_finds_cases_by_words_and_numbers(browse: Callable[..., Any],
     middle = sorted(case["volume"] for case in cases if case["volume"])[4]
     large = names(lambda case: case["row"]["split"] == "train" and (case["volume"] or 0) > middle)
     assert found(f"train volume>{middle}") == large != set()
+    assert found(f"training volume > {middle}") == found(f"split = training  volume> {middle}0") == large
+    assert found("split=val") == found("validation") == names(lambda case: case["row"]["split"] == "val")
+    assert found("foo<bar") == set() and said().startswith('no column "foo"; columns: volume, contrast, ')
+    assert found("volume > big") == set() and said() == 'volume > needs a number, not "big"'
+    assert found("kind") == set() and said().endswith('"kind" is a column: kind = synthetic, say.')
+    assert found("onerror=document.title") == names(lambda case: "onerror" in case["row"]["subject"])
+    assert found('status = "failed"') and said() == ""
     assert found("tumours=0") == names(lambda case: case["tumours"] == 0) != set()
     assert found("nothing like this") == set()
     assert driver.find_element("id", "count").text == f"0 of {len(cases)} cases"
+    assert said().startswith("Nothing found")
+    link = driver.find_element("css selector", "#outcome ~ details.bad a")
+    driver.execute_script("arguments[0].closest('details').open = true", link)
+    name = link.text
+    link.click()
+    driver.implicitly_wait(5)  # what is inside comes when the entry has told that it opened
+    assert driver.find_element("css selector", "#list details[open] dd").text == name
+    assert len(driver.find_elements("css selector", "#list .name")) == 1 and said() == ""
     found("")
     driver.find_element("css selector", "#sort option[value=volume]").click()
     first = driver.find_element("css selector", "#list .name").text
