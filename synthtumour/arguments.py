@@ -334,6 +334,9 @@ def run(
             import argcomplete
 
             argcomplete.autocomplete(parser)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever has started us
+            setattr(sys, name, open(os.devnull, "w"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names have letters that not every terminal has
             stream.reconfigure(errors="backslashreplace")
@@ -368,8 +371,7 @@ def run(
         previous = signal.signal(signal.SIGTERM, terminate)
         try:
             code = main(args)
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, where it can be told that it fails
+            sys.stdout.flush()  # here, where it can be told that it fails
             return code
         except InputError as error:
             return fail(error, error, 2)
@@ -379,7 +381,7 @@ def run(
             _drop_output()
             return 128 + 13  # as a shell has it for a program that SIGPIPE ends
         except OSError as error:
-            if sys.stdout is not None and error.filename is None:
+            if error.filename is None:
                 _drop_output()
             return fail(error, f"{error.filename or 'output'}: {error.strerror or error}", 2)
         except Exception as error:

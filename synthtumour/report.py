@@ -12,6 +12,7 @@ import io
 import json
 import math
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,9 +168,11 @@ def _content(
 def _head(path: Path) -> str | None:
     """The beginning of a file, where a report says what it is; None if there is no file."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for somebody to write
+            return ""
         with path.open("rb") as file:
             return file.read(1000).decode("utf-8", "replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:  # something else: a folder, say
         return ""

@@ -578,6 +578,19 @@ def test_whoever_reads_what_is_printed_may_go(make_head: MakeHead, tmp_path: Pat
     assert running.wait() == 141 and (tmp_path / "l.nii.gz").is_file()
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_nobody_may_listen(closed: str, make_head: MakeHead, tmp_path: Path) -> None:
+    command = [ROOT / "resect_multi_tumor.py", make_head(**SMALL), "i.nii.gz", "l.nii.gz", *VOLUMES]
+    descriptor = {"stdout": 1, "stderr": 2}[closed]
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=tmp_path,
+        capture_output=True,
+        preexec_fn=lambda: os.close(descriptor),
+    )
+    assert done.returncode == 0 and done.stderr == b"" and (tmp_path / "l.nii.gz").is_file()
+
+
 # ---------------------------------------------------------------- what the code never does
 
 
