@@ -482,6 +482,22 @@ def test_a_run_file_of_somebody_else_is_refused(what: str | None, tmp_path: Path
     assert sorted(p.name for p in tmp_path.iterdir()) == [RUN_FILE]
 
 
+@pytest.mark.parametrize(
+    "name", [JOURNAL_FILE, RUN_FILE, "manifest.csv", "report.html", "dataset.json", "imagesTr"]
+)
+def test_pipes_where_a_run_would_write_are_refused(
+    name: str, make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_head("in/a", **SMALL)
+    folder = tmp_path / "Dataset001_A"
+    folder.mkdir()
+    os.mkfifo(folder / name)
+    code = prompt_multi_tumor.main(["--input", str(tmp_path / "in"), "--output", str(folder), *VOLUMES])
+    err = capsys.readouterr().err
+    assert code == 2 and err.count("\n") == 1 and name in err
+    assert (folder / name).is_fifo()
+
+
 @pytest.mark.parametrize("case", ["../../x", "/etc/x", "", "a b", "-x", "a\nb"])
 def test_names_in_a_stage_1_manifest_lead_nowhere_else(case: str, tmp_path: Path) -> None:
     folder = tmp_path / "Dataset001_A"
