@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from synthtumour.presets import GateLimits, Mixing
 if TYPE_CHECKING:
     from synthtumour.fanout import Group, Report
     from synthtumour.pairs import Pair
+    from synthtumour.shards import Shard
     from synthtumour.stage2_cases import HeadFiles, Stage1Case
 
 EXAMPLES = """\
@@ -265,6 +267,7 @@ def stage2(args: argparse.Namespace) -> int:
     with (
         workers_from(args, reads, writes) as workers,
         Journal(folder, about, reserved=reserved, overwrite=args.overwrite, **sharing) as journal,
+        holding(args.imagesTr_path.parent / "imagesTrMix", journal.shard),
     ):
         unmasked: list[Rejection] = []
         if args.brain_mask:
@@ -333,6 +336,32 @@ def stage2(args: argparse.Namespace) -> int:
         return combined.exit_code or exit_code
 
 
+@contextlib.contextmanager
+def holding(images: Path, shard: Shard | None) -> Iterator[None]:
+    """Keep a run with another CHECK folder out of the mixed images; InputError if one is there."""
+    from synthtumour.lock import hold
+    from synthtumour.volume import InputError
+
+    with contextlib.ExitStack() as stack:
+        try:
+            if not images.exists():
+                images.mkdir()
+                stack.callback(remove_if_empty, images)
+            stack.enter_context(hold(images, shard.lock if shard else ""))
+        except BlockingIOError as error:
+            raise InputError(f"{images}: {error.strerror}; wait for it to end") from error
+        except OSError as error:
+            raise InputError(
+                f"{images}: cannot be written ({error.strerror}); make its folder writable"
+            ) from error
+        yield
+
+
+def remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 # ---------------------------------------------------------------- options
 
 
@@ -385,6 +414,10 @@ def check(args: argparse.Namespace) -> None:
     for masks in (args.donor_masks, args.healthy_masks):
         if masks is not None and not masks.is_dir():
             raise InputError(f"{masks}: no such folder; give the folder of the brain masks")
+    tables = args.mask_check_path and args.mask_check_path.resolve()
+    for taken in (args.imagesTr_path, args.labelsTr_path, args.healthyimgTr, args.combine, args.stage1):
+        if taken is not None and taken.resolve() == tables:
+            raise InputError(f"{taken}: holds scans or a dataset; give --mask_check_path a folder of its own")
     if args.combine is None:
         for option in ("stage1", "tumour_free_fraction"):
             if getattr(args, option):

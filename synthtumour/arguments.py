@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import importlib.util
 import io
 import os
 import signal
@@ -288,6 +289,10 @@ def preset_from(args: argparse.Namespace) -> Preset:
     _require(
         preset.shape != "infiltrative" or args.shape_engine == "formula",
         "--shape-engine resector has no infiltrative shapes; add --shape noisy, ellipsoid or cuboid",
+    )
+    _require(
+        args.shape_engine == "formula" or importlib.util.find_spec("resector") is not None,
+        "--shape-engine resector: the package is missing; pip install resector==0.2.10",
     )
     _require(
         0 <= preset.distractor_probability <= 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -22,6 +23,7 @@ from stage2_heads import write, write_donor
 
 import prompt_multi_tumor
 import stage2_mixed_with_pseudo_label as script
+from synthtumour.lock import hold
 
 SCRIPT = ROOT / "stage2_mixed_with_pseudo_label.py"
 
@@ -78,6 +80,26 @@ def test_what_a_user_should_know_is_said_and_in_the_report(
         assert words in said and words in page
     assert run(data, "-num", "20", "--skull-strip", "--jitter", "3", "--overwrite") == 0
     assert "  note " not in capsys.readouterr().out
+
+
+def test_two_runs_do_not_mix_into_one_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = data / "D/imagesTrMix"
+    images.mkdir()
+    with hold(images):  # as a run with another CHECK does
+        assert run(data, "-num", "2") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{images}: another run is writing here (process {os.getpid()}" in line
+    assert run(data, "-num", "2") == 0
+    assert sorted(path.suffix for path in images.iterdir()) == [".gz", ".gz"]
+
+
+@pytest.mark.parametrize("taken", ["H", "D/imagesTr", "D/labelsTr", "nnUNet_raw/Dataset102_Senior"])
+def test_tables_get_a_folder_of_their_own(data: Path, capsys: pytest.CaptureFixture[str], taken: str) -> None:
+    before = sorted(data.rglob("*"))
+    combined = ["--combine", str(data / "nnUNet_raw/Dataset102_Senior")]
+    assert run(data, "--mask_check_path", str(data / taken), *combined) == 2
+    assert "--mask_check_path a folder of its own" in capsys.readouterr().err
+    assert sorted(data.rglob("*")) == before
 
 
 def test_the_published_command(data: Path) -> None:
