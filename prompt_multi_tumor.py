@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Put synthetic tumours into a folder of tumour-free brain FLAIR scans: a Stage 1 dataset for nnU-Net."""
+"""Synthetic tumours in a folder of FLAIR scans: a Stage 1 dataset for nnU-Net."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python prompt_multi_tumor.py
-  python prompt_multi_tumor.py --input SUBJECTS --output nnUNet_raw/Dataset101_SynthTumour --variants 8
-  python prompt_multi_tumor.py --input BIDS --output nnUNet_raw/Dataset102_Small --max-volume 20000 \\
-      --min-volume 500 --num-tumours 1 3 --tumour-free-fraction 0.2
+  python prompt_multi_tumor.py --input SUBJECTS \\
+      --output nnUNet_raw/Dataset101_SynthTumour --variants 8
+  python prompt_multi_tumor.py --input BIDS --output nnUNet_raw/Dataset102_Small \\
+      --max-volume 20000 --min-volume 500 --num-tumours 1 3 --tumour-free-fraction 0.2
 
-A run that was interrupted is carried on by the same command; a finished one is left as it is.
+A run that was interrupted is carried on by the same command; a finished one is
+left as it is.
 """
 PROGRAM = "prompt_multi_tumor.py"
 PREVIEWS_FOLDER = "previews"

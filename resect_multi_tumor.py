@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Put synthetic tumours into one tumour-free brain FLAIR scan and write the image and its label."""
+"""Put synthetic tumours into one tumour-free FLAIR scan: an image and its label."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ from synthtumour.arguments import (
 CONTRASTS = ("t1", "t1ce", "t2")
 EXAMPLES = """\
 examples:
-  python resect_multi_tumor.py DemoData/sim-01/flair.nii.gz test_img.nii.gz test_lab.nii.gz
-  python resect_multi_tumor.py flair.nii.gz img.nii.gz lab.nii.gz --seed 7 --preview img.png --record img.json
-  python resect_multi_tumor.py flair.nii.gz img.nii.gz lab.nii.gz --num-tumours 1 3 --min-volume 2000
-  python resect_multi_tumor.py flair.nii.gz again.nii.gz lab.nii.gz --from-record img.json
+  python resect_multi_tumor.py DemoData/sim-01/flair.nii.gz \\
+      test_img.nii.gz test_lab.nii.gz
+  python resect_multi_tumor.py flair.nii.gz img.nii.gz lab.nii.gz --seed 7 \\
+      --preview img.png --record img.json
+  python resect_multi_tumor.py flair.nii.gz img.nii.gz lab.nii.gz \\
+      --num-tumours 1 3 --min-volume 2000
+  python resect_multi_tumor.py flair.nii.gz again.nii.gz lab.nii.gz \\
+      --from-record img.json
 """
 
 
@@ -284,7 +288,7 @@ def summary(record: dict[str, Any]) -> str:
     places = "; ".join("({:.1f}, {:.1f}, {:.1f})".format(*t["shape"]["centre_ras_mm"]) for t in tumours)
     factors = ", ".join(f"{t['intensity']['factor']:.2f}" for t in tumours)
     digits = 1 if measured["volume_ml"] >= 1 else 4
-    contrast = f", {measured['contrast']:.2f} x its rim" if measured["contrast"] else ""
+    contrast = f"; {measured['contrast']:.2f} x its rim" if measured["contrast"] else ""
     return (
         f"{what}: {measured['volume_ml']:.{digits}f} ml, centre RAS {places} mm, intensity factor {factors}"
         f"{contrast} (preset {record['preset']}, task {record['rendering']['task']}, seed {record['seed']})"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mix real tumours, labelled by the junior network, into tumour-free brain scans: Stage 2, for the senior."""
+"""Mix real tumours, labelled by the junior, into tumour-free scans: Stage 2."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python stage2_mixed_with_pseudo_label.py --mask_check_path CHECK --imagesTr_path D/imagesTr \\
-      --labelsTr_path D/labelsTr --healthyimgTr H
-  python stage2_mixed_with_pseudo_label.py --mask_check_path CHECK --imagesTr_path D/imagesTr \\
-      --labelsTr_path D/labelsTr --healthyimgTr H -num 500 --combine nnUNet_raw/Dataset102_Senior --preview
+  python stage2_mixed_with_pseudo_label.py --mask_check_path CHECK \\
+      --imagesTr_path D/imagesTr --labelsTr_path D/labelsTr --healthyimgTr H
+  python stage2_mixed_with_pseudo_label.py --mask_check_path CHECK \\
+      --imagesTr_path D/imagesTr --labelsTr_path D/labelsTr --healthyimgTr H \\
+      -num 500 --combine nnUNet_raw/Dataset102_Senior --preview
 
-Writes D/imagesTrMix and D/labelsTrMix, and tables in CHECK. A run that was interrupted is carried on by the
-same command; a finished one is left as it is. Options may be written with - or with _.
+Writes D/imagesTrMix and D/labelsTrMix, and tables in CHECK. A run that was
+interrupted is carried on by the same command; a finished one is left as it is.
+Options may be written with - or with _.
 """
 PROGRAM = "stage2_mixed_with_pseudo_label.py"
 COMBINING = f"{PROGRAM} --combine"

@@ -12,9 +12,10 @@ COMMANDS = """\
 commands:
   resect_multi_tumor              one scan: a synthetic image and its label
   prompt_multi_tumor              a folder of scans: a Stage 1 dataset for nnU-Net
-  stage2_mixed_with_pseudo_label  real tumours and healthy scans: mixed cases, and the senior's dataset
+  stage2_mixed_with_pseudo_label  tumours and tumour-free scans: mixed cases
 
-Each answers to --help. Not installed: python resect_multi_tumor.py, and so on, in the folder of the source.
+Each answers to --help. Not installed: python resect_multi_tumor.py, and so on,
+in the folder of the source.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -107,6 +108,14 @@ def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "nnUNet_raw/Dataset101_SynthTumour/imagesTrMix").iterdir())) == 12
     assert (tmp_path / "nnUNet_raw/Dataset102_Senior/splits_final.json").is_file()
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "synthtumour/__main__"])
+def test_help_fits_a_terminal_of_80_columns(name: str) -> None:
+    command = [sys.executable, "-m", name.replace("/", ".")]
+    environment = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run([*command, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_commands_of_stage1_run(tmp_path: Path, make_head: MakeHead) -> None:
