@@ -35,8 +35,9 @@ examples:
   python prompt_multi_tumor.py
   python prompt_multi_tumor.py --input SUBJECTS \\
       --output nnUNet_raw/Dataset101_SynthTumour --variants 8
-  python prompt_multi_tumor.py --input BIDS --output nnUNet_raw/Dataset102_Small \\
-      --max-volume 20000 --min-volume 500 --num-tumours 1 3 --tumour-free-fraction 0.2
+  python prompt_multi_tumor.py --input BIDS \\
+      --output nnUNet_raw/Dataset102_Small --max-volume 20000 --min-volume 500 \\
+      --num-tumours 1 3 --tumour-free-fraction 0.2
 
 A run that was interrupted is carried on by the same command; a finished one is
 left as it is.

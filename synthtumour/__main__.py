@@ -11,7 +11,7 @@ from synthtumour import __version__
 COMMANDS = """\
 commands:
   resect_multi_tumor              one scan: a synthetic image and its label
-  prompt_multi_tumor              a folder of scans: a Stage 1 dataset for nnU-Net
+  prompt_multi_tumor              a folder of scans: a Stage 1 dataset
   stage2_mixed_with_pseudo_label  tumours and tumour-free scans: mixed cases
 
 Each answers to --help. Not installed: python resect_multi_tumor.py, and so on,
