@@ -1,8 +1,9 @@
 """A Dask cluster that is there already, in place of the pool of processes: the `executor` of `fanout.run`.
 
-Nothing is started or shut down here. The workers have to run this very code with the same packages, and to
-see the same files under the same names: all of that is asked of each of them before anything is made. Needs
-the packages of requirements-dask.txt, so only `--dask` imports this module.
+Nothing is started or shut down here. The scheduler, which unpickles the tasks that it passes on, and the
+workers have to have this very code and the same packages, and the workers to see the same files under the
+same names: all of that is asked of each of them before anything is made. Needs the packages of
+requirements-dask.txt, so only `--dask` imports this module.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ _SAME = "install the same there (docs/clusters.md)"
 
 @contextlib.contextmanager
 def cluster_at(address: str, reads: Iterable[Path], writes: Iterable[Path]) -> Iterator[Cluster]:
-    """The cluster whose scheduler is at `address`, all of whose workers can do what is asked of them.
+    """The cluster whose scheduler is at `address`: it and all its workers can do what is asked of them.
 
-    They have to see the files `reads`, and files made in the folders `writes`, there yet or not.
+    The workers have to see the files `reads`, and files made in the folders `writes`, there yet or not.
     Raises InputError: no scheduler, no worker, other code or packages there, files not seen.
     """
     _quiet()
@@ -102,6 +103,16 @@ class Cluster(Executor):
         run = self.client._run
         return self.client.sync(run, function, *args, on_error="return", callback_timeout=timeout_s)
 
+    def ask_scheduler(self, function: Callable[..., Any], /, *args: object) -> Any:
+        """What `function` returns or raises on the scheduler, as `ask_all` has it."""
+        try:
+            run = self.client._run_on_scheduler
+            return self.client.sync(run, function, *args, callback_timeout=_ANSWER_S)
+        except (OSError, distributed.TimeoutError) as error:
+            raise self._lost() from error
+        except Exception as error:
+            return error
+
     def addresses(self) -> dict[str, int]:
         """Threads of every worker, by its address."""
         self._require_scheduler()
@@ -122,8 +133,10 @@ class Cluster(Executor):
 
 
 def _check(cluster: Cluster, reads: Iterable[Path], writes: Iterable[Path]) -> None:
-    """Raise InputError unless there are workers, and each can take part."""
+    """Raise InputError unless there are workers, and the scheduler and each of them can take part."""
     address = cluster.address
+    if problem := _problem(cluster.ask_scheduler(_look_round, []), cluster._here):
+        raise InputError(f"--dask {address}: the scheduler there {problem}")
     threads = cluster.addresses()
     if not threads:
         raise InputError(f"--dask {address}: has no worker; start some: dask worker {address} --nthreads 1")
@@ -157,8 +170,8 @@ def _problem(answer: Any, here: Mapping[str, str]) -> str | None:
             r"No (?:module named|package metadata was found for) '?([\w.-]+)", str(answer)
         ):
             return (
-                f"does not find {missing[1]}; install it there, or start the worker with PYTHONPATH at the "
-                "toolkit's folder (docs/clusters.md)"
+                f"does not find {missing[1]}; install it there, or start it with PYTHONPATH at the toolkit's "
+                "folder (docs/clusters.md)"
             )
         return f"cannot be asked ({_first_line(answer)}); {_SAME}"
     setup, unseen = answer
@@ -199,7 +212,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-# --- on a worker ---
+# --- on a worker, or the scheduler ---
 
 _one_at_a_time = threading.Lock()  # warnings, stderr and the number of threads are the whole process's
 _ended: set[str] = set()
@@ -222,7 +235,7 @@ def _setup() -> dict[str, str]:
 
 
 def _look_round(paths: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """This worker's versions, and which of `paths` it does not see."""
+    """The versions here, and which of `paths` are not seen."""
     return _setup(), [path for path in paths if not Path(path).exists()]
 
 

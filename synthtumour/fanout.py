@@ -295,7 +295,7 @@ def _work_through(
                         if pool.is_elsewhere:  # which has tried it more than once
                             guilty = len(task.cases) == 1
                         if guilty:
-                            note(task, [{"status": "failed", "reason": _end_of_worker(error)}])
+                            note(task, [{"status": "failed", "reason": _executor_failure(error)}])
                         else:
                             singly = [Group(task.source, (case,)) for case in task.cases]
                             (tasks if pool.is_elsewhere else suspects).extend(singly)
@@ -329,10 +329,14 @@ class _Task:
     staged: tuple[Case, ...]
 
 
-def _end_of_worker(error: Exception) -> str:
+def _executor_failure(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
-    return f"its worker process died, out of memory perhaps ({str(error) or type(error).__name__})"
+    # By name, as Dask, whose word for a dead worker this is, need not be installed.
+    if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
+        return f"its worker process died, out of memory perhaps ({str(error) or type(error).__name__})"
+    first_line = str(error).strip().partition("\n")[0]
+    return f"could not be run ({type(error).__name__}: {first_line})"
 
 
 class _Interruption:

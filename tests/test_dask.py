@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, MakeHead
 
+from synthtumour import fanout
+
 pytestmark = pytest.mark.peer
 VARIANTS, SCANS = 6, 6
 
@@ -23,12 +25,11 @@ VARIANTS, SCANS = 6, 6
 class Cluster:
     """A scheduler and its workers; `address` is the scheduler's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, code: Path | None) -> None:
         self.folder, self.processes = folder, []
-        port = folder / "scheduler.json"
-        self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(port))
-        wait_for(lambda: port.is_file() and port.read_text().endswith("}"))
-        self.address = json.loads(port.read_text())["address"]
+        place = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(folder / "scheduler.json"))
+        self.start("scheduler", *place, code=code)
+        self.address = address_in(folder / "scheduler.json")
 
     def start(
         self, *command: str, code: Path | None = ROOT, prefix: tuple[str, ...] = ()
@@ -62,6 +63,11 @@ class Cluster:
             process.wait()
 
 
+def address_in(scheduler_file: Path) -> str:
+    wait_for(lambda: scheduler_file.is_file() and scheduler_file.read_text().endswith("}"))
+    return json.loads(scheduler_file.read_text())["address"]
+
+
 def wait_for(condition) -> None:
     give_up = time.monotonic() + 60
     while not condition():
@@ -70,9 +76,9 @@ def wait_for(condition) -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "dask").mkdir()
-    cluster = Cluster(tmp_path / "dask")
+    cluster = Cluster(tmp_path / "dask", getattr(request, "param", ROOT))
     yield cluster
     cluster.close()
 
@@ -201,6 +207,28 @@ def test_workers_that_cannot_take_part(cluster: Cluster, scans: Path, tmp_path: 
     assert "with sources" in said_with(code=other)
 
 
+@pytest.mark.parametrize("cluster", [None], indirect=True)
+def test_a_scheduler_without_the_toolkit(cluster: Cluster, scans: Path, tmp_path: Path) -> None:
+    import distributed
+
+    cluster.worker()
+    said = refused(scans, tmp_path / "Dataset001_A", cluster.address)
+    assert f"{cluster.address}: the scheduler there does not find synthtumour; " in said
+    assert "PYTHONPATH" in said
+    # What fanout would say of a case there, were it not refused; and of one that ends its worker.
+    with distributed.Client(cluster.address, timeout=20, set_as_default=False) as client:
+        client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+        unread, killed = (
+            client.get_executor().submit(*task).exception(timeout=60)
+            for task in ((fanout.make_cases, None, None, None), (os._exit, 1))
+        )
+    assert isinstance(unread, Exception) and isinstance(killed, Exception)
+    said = fanout._executor_failure(unread)
+    assert "Error during deserialization of the task graph" in said
+    assert "died" not in said and "\n" not in said
+    assert "its worker process died" in fanout._executor_failure(killed)
+
+
 def test_workers_with_another_file_system(cluster: Cluster, scans: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     hide = f'mount -t tmpfs none {tmp_path / "out"} && exec "$@"'
@@ -228,16 +256,24 @@ def test_the_lines_of_the_docs(cluster: Cluster, scans: Path, tmp_path: Path) ->
     block = next(b for b in text.split("```")[1::2] if "dask scheduler" in b)
     scans.rename(tmp_path / "SUBJECTS")
     (tmp_path / "SynthTumour").symlink_to(ROOT)
+    place = f"--host 127.0.0.1 --port 0 --scheduler-file {tmp_path}/printed.json --no-dashboard"
     for printed, here in (
         ("/shared", str(tmp_path)),
-        ("tcp://HOST:8786", cluster.address),
+        ("dask scheduler", f"exec {sys.executable} -m dask scheduler {place}"),
         ("--nworkers 16", "--nworkers 2 --no-dashboard"),
         ("dask worker", f"exec {sys.executable} -m dask worker"),
         ("python prompt", f"{sys.executable} {ROOT}/prompt"),
     ):
         assert printed in block
         block = block.replace(printed, here)
-    worker, script = (next(x for x in block.splitlines() if what in x) for what in (" worker ", "prompt_"))
+    scheduler, worker, script = (
+        next(x for x in block.splitlines() if what in x)
+        for what in ("dask scheduler", "dask worker", "prompt_")
+    )
+    cluster.processes.append(subprocess.Popen(["bash", "-c", scheduler], cwd=cluster.folder))
+    cluster.address = address_in(tmp_path / "printed.json")
+    assert "tcp://HOST:8786" in worker and "tcp://HOST:8786" in script
+    worker, script = (line.replace("tcp://HOST:8786", cluster.address) for line in (worker, script))
     cluster.processes.append(subprocess.Popen(["bash", "-c", worker], cwd=cluster.folder))
     wait_for(lambda: len(cluster.workers()) == 2)
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
