@@ -155,9 +155,11 @@ def run(
                 interrupted = _work_through(tasks, load, make, journal, at_once, start, progress, debug)
         except InputError:  # what is there is there, and the manifest shall say so if the disk is not full
             with contextlib.suppress(InputError):
+                journal.fail_vanished(mine.values())
                 if journal.shard is None:
                     write_manifest([journal.row(case) for case in plan.values()], manifest)
             raise
+        kept -= journal.fail_vanished(mine.values())
     rows = [journal.row(case) for case in mine.values()]
     if journal.shard is None and (anything_new or journal.finalise or not manifest.exists()):
         write_manifest(rows, manifest)
@@ -381,7 +383,7 @@ class _Workers:
         self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
             self._context.set_forkserver_preload([*_PRELOAD, *preload])
-            _start_fork_server()
+        self._forks = forks
         self._retired: list[object] = []
         self._begin()
 
@@ -393,6 +395,8 @@ class _Workers:
         self._begin()
 
     def _begin(self) -> None:
+        if self._forks:
+            _start_fork_server()
         self._stop = self._context.Event()
         reader, self._alive = self._context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(
@@ -404,9 +408,13 @@ class _Workers:
     ) -> Future[_Entries]:
         try:
             return self._executor.submit(make_cases, load, make, task)
-        except BrokenExecutor as error:
+        except (BrokenExecutor, EOFError, OSError) as error:
+            broken = isinstance(error, BrokenExecutor)
+            if self.is_elsewhere and not broken:
+                raise
             future: Future[_Entries] = Future()
-            future.set_exception(error)
+            # No worker could be started: the fork server has died, which the next pool starts again.
+            future.set_exception(error if broken else BrokenExecutor(f"none starts: {reason_of(error)}"))
             return future
 
     def stop(self, running: Iterable[Future[_Entries]]) -> list[Future[_Entries]]:

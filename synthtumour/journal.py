@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 RUN_FILE, JOURNAL_FILE, MANIFEST_FILE = "run.json", "journal.jsonl", "manifest.csv"
 CARRY_ON = "the same command carries on where this run stopped"
 _NOT_OURS = "{}: exists and was not made by this run; move it, or choose another output folder"
+_VANISHED = "vanished while the run was on;"
 _RUN_STAGING = re.compile(re.escape(STAGING) + "[0-9a-f]{16}")
 _PATIENCE_S = 5.0
 PACKAGES = ("numpy", "scipy", "SimpleITK", "pandas", "tqdm")
@@ -102,6 +103,8 @@ class Journal:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(hold(self.folder, self.shard.lock if self.shard else "", self._wait))
+                for path in (self.path, self.folder / JOURNAL_FILE, *shard_journals(self.folder)):
+                    _check_regular(path)
                 # Unbuffered, so that what a full disk does not take is not tried again on closing.
                 self._file = stack.enter_context(self.path.open("ab+", buffering=0))
             except BlockingIOError as error:
@@ -128,8 +131,9 @@ class Journal:
         self._stack.close()
 
     def _remove_if_unused(self) -> None:
-        if self.path.stat().st_size == 0:
-            self.path.unlink()
+        with contextlib.suppress(FileNotFoundError):  # the folder may have gone meanwhile
+            if self.path.stat().st_size == 0:
+                self.path.unlink()
 
     @staticmethod
     def _remove_empty(folders: Iterable[Path]) -> None:
@@ -207,6 +211,7 @@ class Journal:
 
     def _check_settings(self) -> None:
         for path in (self.folder / MANIFEST_FILE, *self.reserved):
+            _check_regular(path)
             if _exists(path) and self._relative(path) not in self._ours:
                 raise InputError(f"{path}: exists and is not of this program; choose another output folder")
         if self._earlier is None:
@@ -331,7 +336,11 @@ class Journal:
         """Say that the files of `cases` are this run's; return the cases as a worker is to write them.
 
         What an earlier run made of a case beside these files, a picture say, would no longer be true of it.
+        Raises InputError if a folder that the cases go to has vanished.
         """
+        for folder in self._staging:
+            if not folder.is_dir():
+                raise InputError(f"{folder.parent}: {_VANISHED} {CARRY_ON}")
         for case in cases:
             asked = set(map(self._relative, case.outputs))
             for relative, state in self.entries.get(case.name, {}).get("outputs", {}).items():
@@ -358,8 +367,11 @@ class Journal:
                     self._ours.add(self._relative(output))
                 for output, crc in zip(case.outputs, entry.pop("crcs"), strict=True):
                     states[self._relative(output)] = file_state(output, crc)
-            except (OSError, InputError) as error:
+            except InputError as error:
                 entry = {"status": "failed", "reason": str(error), "warnings": entry["warnings"]}
+            except OSError as error:
+                reason = f"{output}: cannot be written ({error.strerror}); mend that, and run the same again"
+                entry = {"status": "failed", "reason": reason, "warnings": entry["warnings"]}
         if entry["status"] == "failed":  # what an earlier run made for it is not what is asked for now
             self._drop(case)
         line = {"case": case.name, "digest": _digest(case.parameters), "outputs": states, **entry}
@@ -373,8 +385,25 @@ class Journal:
     def _drop(self, case: Case) -> None:
         for output in case.outputs:
             if self._relative(output) in self._ours:
-                output.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # whatever has taken its place is not the run's
+                    output.unlink()
                 self._ours.discard(self._relative(output))
+
+    def fail_vanished(self, cases: Iterable[Case]) -> set[str]:
+        """Note as failed those of `cases` whose files have gone since they were made; their names."""
+        vanished = set()
+        for case in cases:
+            entry = self.entries.get(case.name, {"status": "started"})
+            if entry["status"] != "made":
+                continue
+            lost = [o for o in case.outputs if _size(o) != entry["outputs"][self._relative(o)][0]]
+            if lost:
+                self._ours.difference_update(map(self._relative, lost))  # what is there now is somebody's
+                how = "was changed while the run was on; move it, and" if _exists(lost[0]) else _VANISHED
+                reason = f"{lost[0]}: {how} run the same command again"
+                self.finish(case, case, {"status": "failed", "reason": reason})
+                vanished.add(case.name)
+        return vanished
 
     def end_task(self, staged: Iterable[Case]) -> None:
         """Remove what a worker may have left of a task that came to its end."""
@@ -484,6 +513,20 @@ def _is_state(state: object) -> bool:
 def _exists(path: Path) -> bool:
     """Whether the name is taken, be it by a link that leads nowhere."""
     return os.path.lexists(path)
+
+
+def _check_regular(path: Path) -> None:
+    """Raise InputError for a name that is taken, but by no file: one would wait for a pipe for ever."""
+    if _exists(path) and not path.is_file():
+        raise InputError(f"{path}: not a regular file; move it, or choose another output folder")
+
+
+def _size(path: Path) -> int | None:
+    """The length of a file; None if there is none."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _as_json(content: Mapping[str, object]) -> dict[str, object]:

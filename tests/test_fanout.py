@@ -182,6 +182,75 @@ def write_when(there: Path, path: Path) -> None:
     path.write_text("mine")
 
 
+def test_a_folder_in_the_place_of_an_output_fails_its_case_alone(tmp_path: Path) -> None:
+    run(tmp_path, groups_in(tmp_path, 3), workers=1)
+    obstructed = tmp_path / "made/c1_0.txt"
+    obstructed.unlink()
+    obstructed.mkdir()
+    (tmp_path / "made/c2_0.txt").unlink()
+    report = run(tmp_path, groups_in(tmp_path, 3), workers=1)
+    assert (report.made, report.kept, report.exit_code) == (1, 1, 1)
+    assert report.failed[0][1].startswith(f"{obstructed}: cannot be written (Is a directory); ")
+    assert [row["status"] for row in manifest(tmp_path)] == ["made", "failed", "made"]
+    obstructed.rmdir()
+    assert run(tmp_path, groups_in(tmp_path, 3), workers=1).made == 1
+
+
+def test_outputs_that_vanish_while_the_run_is_on_are_not_called_made(tmp_path: Path) -> None:
+    run(tmp_path, groups_in(tmp_path, 2, sleep=0.2), workers=1)
+    gone = [tmp_path / "made/c0_0.txt", tmp_path / "made/c2_0.txt"]  # one kept, one made now
+    edited = tmp_path / "made/c1_0.txt"
+
+    def take_away() -> None:
+        while not gone[1].exists():
+            time.sleep(0.01)
+        for path in gone:
+            path.unlink()
+        edited.write_text("mine")
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
+    report = run(tmp_path, groups_in(tmp_path, 6, sleep=0.2), workers=1)
+    thread.join()
+    assert (report.made, report.kept, report.exit_code) == (3, 0, 1)
+    reasons = dict(report.failed)
+    for path in gone:
+        assert reasons[path.stem] == f"{path}: vanished while the run was on; run the same command again"
+    assert "was changed while the run was on" in reasons["c1_0"] and edited.read_text() == "mine"
+    failed = [row["case"] for row in manifest(tmp_path) if row["status"] == "failed"]
+    assert failed == ["c0_0", "c1_0", "c2_0"]
+    edited.unlink()
+    assert run(tmp_path, groups_in(tmp_path, 6, sleep=0.2), workers=1).made == 3
+
+
+def test_an_output_folder_that_vanishes_ends_the_run(tmp_path: Path) -> None:
+    def take_away() -> None:
+        while not (tmp_path / "made/c0_0.txt").exists():
+            time.sleep(0.01)
+        (tmp_path / "made").rename(tmp_path / "away")
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
+    with pytest.raises(InputError, match="made: vanished while the run was on; the same command carries on"):
+        run(tmp_path, groups_in(tmp_path, 30, sleep=0.05), workers=1)
+    thread.join()
+    assert "made" not in {row["status"] for row in manifest(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    "name", ["journal.jsonl", "journal.shard-01-of-02.jsonl", "manifest.csv", "dataset.json"]
+)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    run(tmp_path, groups_in(tmp_path, 1), workers=1, reserved=[tmp_path / "dataset.json"])
+    path.unlink(missing_ok=True)
+    {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda p: os.symlink("/dev/full", p)}[kind](path)
+    with pytest.raises(InputError, match=f"{name}: not a regular file; move it"):
+        run(tmp_path, groups_in(tmp_path, 1), workers=1, reserved=[tmp_path / "dataset.json"])
+    assert os.path.lexists(path) and not list(tmp_path.glob("*.lock"))
+
+
 def test_a_finished_folder_is_not_touched(tmp_path: Path) -> None:
     run(tmp_path, groups_in(tmp_path, 3), workers=1)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -319,6 +388,25 @@ def test_kill_9_ends_the_workers_and_the_same_command_carries_on(tmp_path: Path)
     assert len(set(logged(folder))) == 24 and len(logged(folder)) <= 24 + 4
     assert [row["status"] for row in manifest(folder)] == ["made"] * 24
     assert not list(folder.rglob(".*"))
+
+
+@pytest.mark.parametrize("enough", [0, 4])
+def test_a_killed_fork_server_is_started_again(tmp_path: Path, enough: int) -> None:
+    """While it starts (no worker is there yet), and in mid-run."""
+    folder = tmp_path / "out"
+    process = start(folder, tmp_path / "script.py", enough=enough)
+    while not (servers := fork_servers(process.pid)):
+        assert process.poll() is None
+    os.kill(servers[0], signal.SIGKILL)
+    assert process.wait(timeout=60) == 0
+    assert [row["status"] for row in manifest(folder)] == ["made"] * 24
+    assert not list(folder.rglob(".*"))
+
+
+def fork_servers(pid: int) -> list[int]:
+    """The fork servers that `pid` has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(n) for n in children if b"forkserver" in Path(f"/proc/{n}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
