@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -305,7 +306,7 @@ def with_made_masks(
     without, whose = {}, {}
     for group in groups:
         scan = cast("Source", group.source).scan
-        if not (scan.mask and scan.mask.is_file()):
+        if not (scan.mask and os.path.lexists(scan.mask)):
             without[safe_name(scan.name)] = scan
             whose[safe_name(scan.name)] = shards[group.cases[0].name]
     images = {name: scan.image for name, scan in without.items()}
@@ -330,7 +331,7 @@ def made_mask(scan: Scan, dataset: Dataset) -> str:
 def prior_of(args: argparse.Namespace, scan: Scan) -> Path | None:
     """The location prior of one scan: the file given or, for a bare name, the one beside the scan."""
     given: Path | None = args.location_prior
-    if given is None or given.is_file():
+    if given is None or os.path.lexists(given):
         return given
     return scan.image.parent / given
 

@@ -121,6 +121,9 @@ def resect(args: argparse.Namespace) -> int:
     )
 
     preset = preset_from(args)
+    if not all(abs(mm) <= 10_000 for mm in args.center_ras or ()):
+        centre = " ".join(f"{mm:g}" for mm in args.center_ras)
+        raise InputError(f"--center-ras {centre}: needs three numbers from -10000 to 10000 mm")
     for path in (args.output_image, args.output_label):
         extension_of(path)
     if args.preview and args.preview.suffix.lower() != ".png":

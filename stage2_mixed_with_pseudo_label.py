@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import sys
 from collections import Counter
@@ -515,7 +516,7 @@ def with_made_masks(
     masks = folder / brain_extraction.FOLDER
     named = [(f"donor/{head.name}", head) for head in donors]
     named += [(f"healthy/{head.name}", head) for head in recipients]
-    without = {name: head for name, head in named if not (head.mask and head.mask.is_file())}
+    without = {name: head for name, head in named if not (head.mask and os.path.lexists(head.mask))}
     images = {name: head.channels[0] for name, head in without.items()}
     # As the gate, which needs them all: of several shards the first makes them, the others wait for it.
     report = brain_extraction.make_masks(images, masks, workers, wait=True)

@@ -301,8 +301,8 @@ def preset_from(args: argparse.Namespace) -> Preset:
     low, high = preset.mass_effect_mm
     _require(0 <= low <= high <= 30, f"--mass-effect {low:g} {high:g}: needs 0 <= least <= most <= 30 mm")
     low, high = preset.min_volume_mm3, preset.max_volume_mm3
-    _require(0 < low < float("inf"), f"--min-volume {low:g}: must be above 0 mm^3")
-    _require(0 < high < float("inf"), f"--max-volume {high:g}: must be above 0 mm^3")
+    for option, volume in (("min", low), ("max", high)):
+        _require(1 <= volume <= 1e7, f"--{option}-volume {volume:g}: needs 1 to 10000000 mm^3")
     _require(
         low <= high, f"--min-volume {low:g} is above --max-volume {high:g} (the default where not given)"
     )
@@ -448,7 +448,7 @@ def _read_volumes(path: Path) -> tuple[float, ...]:
             raise
         raise InputError(f"{path}: column 'Volume' holds something other than numbers ({error})") from error
     _require(len(volumes) > 0, f"{path}: column 'Volume' is empty")
-    _require(all(0 < v < float("inf") for v in volumes), f"{path}: volumes must be above 0 mm^3")
+    _require(all(1 <= v <= 1e7 for v in volumes), f"{path}: needs volumes of 1 to 10000000 mm^3")
     return volumes
 
 

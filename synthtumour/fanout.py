@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 from synthtumour.arguments import printable
 from synthtumour.journal import CARRY_ON, MANIFEST_FILE, Journal, file_state, is_same, write_manifest
 from synthtumour.shards import shard_of_each
-from synthtumour.volume import InputError, sync
+from synthtumour.volume import InputError, check_file, sync
 
 if TYPE_CHECKING:
     from synthtumour.progress import Progress
@@ -533,8 +533,9 @@ def make_cases(
 
 def _state(path: Path) -> list[int] | None:
     try:
+        check_file(path)  # a pipe would wait for ever
         return file_state(path)
-    except OSError:  # `load` says it better
+    except (OSError, InputError):  # `load` says it better
         return None
 
 

@@ -6,8 +6,9 @@ or half the head. Lengths in mm, volumes in ml; contrasts are ratios of mean int
 
 from __future__ import annotations
 
+import math
+import warnings
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from scipy import ndimage
 from synthtumour.blending import grown
 from synthtumour.presets import GateLimits
 from synthtumour.shape import bounding_box
-from synthtumour.volume import Grid, InputError, Volume
+from synthtumour.volume import Grid, InputError, Volume, check_file
 
 RIM_MM = (1.0, 6.0)  # the tissue around a tumour: beyond the voxels its border crosses, and near enough
 
@@ -188,33 +189,49 @@ def mean_confidence(softmax_path: Path, pseudo_label: Volume, label: np.ndarray)
     """Mean probability of tumour inside `label`, from the .npz that nnU-Net writes beside a prediction.
 
     nnU-Net v2 keeps (classes, z, y, x) under 'probabilities', v1 under 'softmax'; class 0 is background.
-    Raises Rejected for a file that is neither, damaged, or of another size.
+    Raises Rejected for a file that is neither, damaged, or of another size, and InputError for none.
     """
+    check_file(softmax_path)
+    image = pseudo_label.to_image()
     try:
-        with np.load(softmax_path) as arrays:
-            name = next(n for n in ("probabilities", "softmax") if n in arrays.files)
-            background = np.asarray(arrays[name][0], dtype=np.float32)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        IndexError,
-        StopIteration,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        background = _background_in(softmax_path, image.GetSize()[::-1])
+    except Rejected:
+        raise
+    except Exception as error:  # whatever zipfile, zlib and the parser of the header make of a file
         raise Rejected(
             "damaged softmax file", f"{softmax_path.name} is no softmax file of nnU-Net, or damaged"
         ) from error
-    image = pseudo_label.to_image()
-    if background.shape != image.GetSize()[::-1]:
-        raise Rejected(
-            "damaged softmax file",
-            f"{softmax_path.name} has size {background.shape}, the label {image.GetSize()[::-1]}",
-        )
     probabilities = sitk.GetImageFromArray(1 - background)
     probabilities.CopyInformation(image)
     return float(Volume.from_image(probabilities).array[label].mean(dtype=np.float64))
+
+
+def _background_in(path: Path, size: tuple[int, ...]) -> np.ndarray:
+    """Probability (z, y, x) of background in an .npz of nnU-Net; what is not of `size` is not even read.
+
+    Any Exception for a file that is none, Rejected for one of another size.
+    """
+    with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy and Python about odd headers
+        names = archive.namelist()
+        name = next(n for n in ("probabilities.npy", "softmax.npy") if n in names)
+        with archive.open(name) as file:
+            if np.lib.format.read_magic(file) != (1, 0):  # later ones are for headers of many columns
+                raise ValueError("a version of .npy that nnU-Net does not write")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
+            if len(shape) != 4 or not 2 <= shape[0] <= 255 or fortran or dtype.kind != "f":
+                raise ValueError("no probabilities of classes")
+            if shape[1:] != size:
+                raise Rejected("damaged softmax file", f"{path.name} has size {shape[1:]}, the label {size}")
+            count = math.prod(size) * dtype.itemsize
+            if archive.getinfo(name).file_size != file.tell() + shape[0] * count:
+                raise ValueError("another length than the header says")
+            background = np.frombuffer(file.read(count), dtype).reshape(size)
+            while file.read(count):  # to the end, where zipfile compares the checksum
+                pass
+    if not (np.abs(background - 0.5) < 0.51).all():
+        raise ValueError("no probabilities")
+    return background.astype(np.float32)
 
 
 def check_channels(channels: tuple[Volume, ...], brain: np.ndarray, paths: tuple[Path, ...]) -> Head:

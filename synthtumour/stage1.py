@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -311,7 +312,7 @@ def brain_mask_beside(scan_path: Path) -> Path | None:
     extension = ".nii.gz" if name.lower().endswith(".nii.gz") else scan_path.suffix
     stem = name[: len(name) - len(extension)]
     for candidate in dict.fromkeys((f"{stem}_brainmask.nii.gz", f"{stem}_brainmask{extension}")):
-        if (scan_path.parent / candidate).is_file():
+        if os.path.lexists(scan_path.parent / candidate):  # what is no file, reading it will say
             return scan_path.parent / candidate
     return None
 

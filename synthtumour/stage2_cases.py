@@ -7,6 +7,7 @@ senior network's dataset is put together.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -103,7 +104,7 @@ def find_donors(
                 _channels(scan, channels),
                 _mask_in(masks, scan),
                 label,
-                softmax if softmax.is_file() else None,
+                softmax if os.path.lexists(softmax) else None,
             )
         )
     refused += [(name, "label without a scan", f"no scan for {file}") for name, file in by_name.items()]
@@ -188,7 +189,7 @@ def _mask_in(masks: Path | None, scan: Scan) -> Path | None:
         return scan.mask
     for stem in (scan.name, f"{scan.name}_brainmask", f"{scan.name}_mask"):
         for extension in EXTENSIONS:
-            if (masks / f"{stem}{extension}").is_file():
+            if os.path.lexists(masks / f"{stem}{extension}"):
                 return masks / f"{stem}{extension}"
     return masks / f"{scan.name}.nii.gz"  # not there, which reading it will say
 
@@ -199,7 +200,7 @@ def _stem(file: Path) -> str:
 
 
 def _is_image(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".") and file.name.lower().endswith(EXTENSIONS)
+    return not file.name.startswith(".") and file.name.lower().endswith(EXTENSIONS)
 
 
 # ---------------------------------------------------------------- reading
@@ -435,7 +436,8 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
         if status != "made":
             continue
         if missing := [file for file in files if not file.is_file()]:
-            raise InputError(f"{missing[0]}: no such file; run Stage 1 again, or leave --stage1 out")
+            what = "not a file" if os.path.lexists(missing[0]) else "no such file"
+            raise InputError(f"{missing[0]}: {what}; run Stage 1 again, or leave --stage1 out")
         whose = subject_of(subject, subject_pattern)
         found.append(Stage1Case(case, whose, split, kind, files, volume_ml))
     return found

@@ -122,6 +122,8 @@ def _in_nnunet_folder(entries: Sequence[Path], image_name: str | None, mask_name
     for entry in entries:
         if entry.is_dir():
             skipped.append((entry.name, "a folder among nnU-Net cases"))
+        elif os.path.lexists(entry) and not os.path.isfile(entry) and entry.name.lower().endswith(EXTENSIONS):
+            skipped.append((entry.name, "not a file but a pipe, socket, device or broken link"))
         if not _is_ending(entry, image_name, _NNUNET_IMAGE):
             continue
         case = _before_ending(entry, image_name, _NNUNET_IMAGE)
@@ -215,7 +217,8 @@ def _stem(file: Path) -> str:
 
 
 def _first_file(candidates: Iterable[Path]) -> Path | None:
-    return next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
+    """The first that is there; if it is no regular file, reading it will say so."""
+    return next((candidate for candidate in candidates if os.path.lexists(candidate)), None)
 
 
 def _without_scan(folder: Path, image_name: str) -> str:

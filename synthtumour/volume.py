@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
@@ -43,22 +44,23 @@ _NIFTI_GEOMETRY = (slice(76, 92), slice(252, 328))
 # Larger than a whole brain at 0.25 mm: a header that promises more is damaged, or means harm.
 MOST_VOXELS = 500_000_000
 _SPACING_MM = (0.01, 100.0)
-_PIXEL_TYPES = (
-    sitk.sitkUInt8,
-    sitk.sitkInt8,
-    sitk.sitkUInt16,
-    sitk.sitkInt16,
-    sitk.sitkUInt32,
-    sitk.sitkInt32,
-    sitk.sitkUInt64,
-    sitk.sitkInt64,
-    sitk.sitkFloat32,
-    sitk.sitkFloat64,
-)
+_PIXEL_TYPES = {  # and their bytes
+    sitk.sitkUInt8: 1,
+    sitk.sitkInt8: 1,
+    sitk.sitkUInt16: 2,
+    sitk.sitkInt16: 2,
+    sitk.sitkUInt32: 4,
+    sitk.sitkInt32: 4,
+    sitk.sitkUInt64: 8,
+    sitk.sitkInt64: 8,
+    sitk.sitkFloat32: 4,
+    sitk.sitkFloat64: 8,
+}
 # ITK would choose by the content too: a file that only says it is NIfTI must not reach another reader.
 _READERS = {".nii": "NiftiImageIO", ".mha": "MetaImageIO", ".nrrd": "NrrdImageIO"}
 _LONGEST_HEADER = 65536  # of the text that an .mha or .nrrd file begins with
 _LONGEST_FIELD = 500  # of an .nrrd header: ITK's reader of NRRD writes its complaints into so much memory
+_MHA_FIELD = rb"^\s*%s\s*[=:]\s*([^\r\n]*?)\s*$"
 _GZIP_AT_BEST = 1032  # bytes from one
 # By header size (NIfTI-1, NIfTI-2), where is what: the magic; with struct's types, voxel type, voxel sizes,
 # offset of the voxels, codes of qform and sform, the sform.
@@ -243,6 +245,8 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         with _silent_stderr():
             reader.ReadImageInformation()
             _check_promises(path, reader, nifti)
+            if extension == ".mha":
+                _check_mha_voxels(path, reader)
             image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         reason = "not an image that SimpleITK can read, or damaged or cut short; copy or convert it again"
@@ -591,10 +595,9 @@ def _check_one_file(path: Path, extension: str) -> None:
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
     if extension == ".mha":
-        field = rb"^\s*%s\s*[=:]\s*([^\r\n]*?)\s*$"
-        end = re.search(field % b"ElementDataFile", head, re.MULTILINE)  # of the header, for ITK too
+        end = re.search(_MHA_FIELD % b"ElementDataFile", head, re.MULTILINE)  # of the header, for ITK too
         inside = end is not None and end[1].upper() == b"LOCAL"
-        if end and inside and re.findall(field % b"NDims", head[: end.start()], re.MULTILINE) != [b"3"]:
+        if end and inside and re.findall(_MHA_FIELD % b"NDims", head[: end.start()], re.MULTILINE) != [b"3"]:
             raise InputError(f"{path}: its NDims is not 3; a single three-dimensional scan is needed")
     else:
         text = re.match(rb"NRRD.*?\r?\n\r?\n", head, re.DOTALL)
@@ -605,6 +608,46 @@ def _check_one_file(path: Path, extension: str) -> None:
             raise InputError(f"{path}: its header has a field of endless length; convert it again")
     if not inside:
         raise InputError(f"{path}: damaged, or its voxels lie in another file; convert it to one file")
+
+
+def _check_mha_voxels(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Raise InputError unless an .mha file holds as many bytes of voxels as its header promises, and no more.
+
+    ITK takes whatever lies in memory for those that are missing of a compressed file, and says nothing.
+    """
+    promised = math.prod(reader.GetSize()) * _PIXEL_TYPES[reader.GetPixelID()]
+    with path.open("rb") as file:
+        head = file.read(_LONGEST_HEADER)
+        end = re.search(_MHA_FIELD % b"ElementDataFile", head, re.MULTILINE)
+        assert end is not None  # _check_one_file has seen it
+        begin = head.find(b"\n", end.end(1)) + 1
+        left = path.stat().st_size - begin
+
+        def values(name: bytes) -> list[bytes]:
+            return re.findall(_MHA_FIELD % name, head[: end.start()], re.MULTILINE)
+
+        # ITK leaves HeaderSize out; any other would make it read from elsewhere in the file
+        whole = begin > 0 and set(values(b"HeaderSize")) <= {b"0", b"-1"}
+        if any(value[:1] in (b"T", b"t", b"1") for value in values(b"CompressedData")):
+            file.seek(begin)
+            # without this field ITK inflates nothing, and without a word
+            whole = whole and values(b"CompressedDataSize") == [b"%d" % left] and _inflates_to(file, promised)
+        else:
+            whole = whole and left == promised
+    if not whole:
+        raise InputError(f"{path}: damaged or cut short: not the voxels its header promises; copy it again")
+
+
+def _inflates_to(file: BinaryIO, count: int) -> bool:
+    """Whether the rest of `file` is one whole zlib or gzip stream, by its own checksum, of `count` bytes."""
+    stream = zlib.decompressobj(47)
+    length = 0
+    try:
+        while not stream.eof and length <= count and (chunk := stream.unconsumed_tail or file.read(2**20)):
+            length += len(stream.decompress(chunk, 2**24))
+    except zlib.error:
+        return False
+    return stream.eof and length == count and not stream.unused_data and not file.read(1)
 
 
 def _with_lost_values(image: sitk.Image, content: bytes, header: _NiftiHeader) -> sitk.Image:

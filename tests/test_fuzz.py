@@ -253,7 +253,7 @@ def options(alone: bool = True) -> Strategy[list[str]]:
     range_of_volumes = st.one_of(
         st.tuples(volume, volume).map(sorted),
         st.tuples(volume, volume).map(sorted),
-        st.tuples(*[numbers("1e-3", "1e3", "1e9")] * 2),
+        st.tuples(*[numbers("1", "1e3", "1e7")] * 2),
     ).map(lambda v: ["--min-volume", str(v[0]), "--max-volume", str(v[1])])
     count = st.sampled_from(
         (["1"], ["2"], ["1", "3"], ["1", "20"], ["3", "1"], ["0"], ["100"], ["1", "2", "3"])

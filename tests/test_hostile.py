@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -210,6 +211,42 @@ def test_a_bomb_is_refused_before_anything_is_allocated(extension: str, nifti: b
     assert time.perf_counter() - begin < 2
 
 
+VOXELS = np.random.default_rng(0).integers(0, 99, 120, np.int16).tobytes()  # of 6 x 5 x 4
+STREAM = zlib.compress(VOXELS)
+PACKED = "CompressedData = True\n"
+MHA: dict[str, tuple[str, bytes]] = {
+    "one byte less": ("", VOXELS[:-1]),
+    "something after it": ("", VOXELS + b"\0"),
+    "a HeaderSize": ("HeaderSize = 8\n", VOXELS),
+    "half the voxels, compressed": (PACKED, zlib.compress(VOXELS[:120])),
+    "a voxel more, compressed": (PACKED, zlib.compress(VOXELS + b"\0\0")),
+    "a bomb": (PACKED, zlib.compress(bytes(2**26))),
+    "stream cut": (PACKED, STREAM[:60]),
+    "sum cut off": (PACKED, STREAM[:-1]),
+    "one bit flipped": (PACKED, STREAM[:-1] + bytes([STREAM[-1] ^ 1])),
+    "no size": (PACKED, STREAM),
+    "two streams": (PACKED, STREAM + STREAM),
+    "a size too small": (f"{PACKED}CompressedDataSize = 20\n", STREAM),
+    "a size too large": (f"{PACKED}CompressedDataSize = 99999\n", STREAM),
+}
+
+
+@pytest.mark.parametrize("what", MHA)
+def test_an_mha_file_without_just_the_voxels_it_promises(what: str, tmp_path: Path) -> None:
+    fields, content = MHA[what]
+    head = "NDims = 3\nDimSize = 6 5 4\n{}ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    path = tmp_path / "scan.mha"
+    packed = f"{PACKED}CompressedDataSize = {len(STREAM)}\n"
+    for whole_fields, whole in (("", VOXELS), ("HeaderSize = -1\n", VOXELS), (packed, STREAM)):
+        path.write_bytes(head.format(whole_fields).encode() + whole)
+        assert read_volume(path).in_stored_order().tobytes(order="F") == VOXELS
+    if fields == PACKED and what != "no size":
+        fields += f"CompressedDataSize = {len(content)}\n"
+    path.write_bytes(head.format(fields).encode() + content)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read_volume(path)
+
+
 # ---------------------------------------------------------------- what is no file
 
 
@@ -259,6 +296,23 @@ def test_what_is_no_file_is_refused_at_once(
         assert resect(*arguments_) == 2
         assert "x." in one_line(capsys)
     assert not any((tmp_path / name).exists() for name in outputs)
+
+
+def test_a_brain_mask_or_prior_that_is_a_pipe_is_not_passed_over(
+    make_head: MakeHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = make_head("in/a", mask=False, **SMALL)
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo.nii.gz")
+    how = ["--workers", "1", *VOLUMES]
+    with_prior = ["--location-prior", "fifo.nii.gz"]
+    assert prompt_multi_tumor.main(["--input", "in", "--output", "Dataset001_A", *how, *with_prior]) != 0
+    assert "fifo.nii.gz: not a file but a folder, pipe" in capsys.readouterr().out
+    os.mkfifo(scan.with_name("flair_brainmask.nii.gz"))
+    assert resect(scan, "i.nii.gz", "l.nii.gz") == 2
+    assert "flair_brainmask.nii.gz: not a file but a folder, pipe" in one_line(capsys)
+    assert prompt_multi_tumor.main(["--input", "in", "--output", "Dataset002_B", *how]) != 0
+    assert "flair_brainmask.nii.gz: not a file but a folder, pipe" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- names

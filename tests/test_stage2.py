@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from stage2_heads import head_centre, with_tumour
 
 from synthtumour.pairs import held_out_subjects, pair_evenly, pair_within_sides
 from synthtumour.presets import GateLimits, Mixing
-from synthtumour.pseudo_labels import Donor, Head, Rejected, checked_donor, clean
+from synthtumour.pseudo_labels import Donor, Head, Rejected, checked_donor, clean, mean_confidence
 from synthtumour.stage2 import DoesNotFit, Mixed, Variation, draw, mix, place
 from synthtumour.volume import InputError, Volume
 
@@ -430,6 +432,52 @@ def test_confidence_is_read_in_the_file_order(name: str, tmp_path: Path) -> None
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:500])
     with pytest.raises(Rejected, match="damaged"):
         checked_donor(head, pseudo_label, GateLimits(), tmp_path / "b.npz")
+
+
+NPY = "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 54, 72, 60), }"
+ODD_SOFTMAX = {
+    "a bomb of classes": (NPY.replace("(2,", "(60000,"), 10**6),
+    "a bomb of voxels": (NPY.replace("54", "54000000"), 10**6),
+    "more than it says": (NPY, 2**27),
+    "less than it says": (NPY, 1000),
+    "objects": (NPY.replace("<f2", "|O"), 2 * 2 * 54 * 72 * 60),
+    "whole numbers": (NPY.replace("<f2", "<i2"), 2 * 2 * 54 * 72 * 60),
+    "no end": ("(" * 900, 1000),
+    "a long header": (NPY + " " * 60000, 2 * 2 * 54 * 72 * 60),
+    "negative": (NPY.replace("(2,", "(-2,"), 1000),
+    "no dictionary": ("-" * 900 + "1", 1000),
+}
+
+
+@pytest.mark.parametrize("what", [*ODD_SOFTMAX, "not a number", "a flipped bit", "no zip"])
+def test_a_softmax_file_that_is_none(what: str, tmp_path: Path) -> None:
+    image, _ = head_image()
+    pseudo_label, path = Volume.from_image(image), tmp_path / "a.npz"
+    shape = image.GetSize()[::-1]
+    assert shape == (54, 72, 60)
+    probabilities = np.full((2, *shape), 0.5, np.float16)
+    if what == "not a number":
+        probabilities[0, 3, 4, 5] = np.nan
+    np.savez(path, probabilities=probabilities)
+    inside = np.ones(pseudo_label.array.shape, bool)
+    if what in ODD_SOFTMAX:
+        header, length = ODD_SOFTMAX[what]
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+            archive.writestr("probabilities.npy", start + bytes(length))
+    elif what != "not a number":
+        assert mean_confidence(path, pseudo_label, inside) == 0.5
+        content = bytearray(path.read_bytes())
+        content[-len(content) // 4 if what == "a flipped bit" else 0] ^= 1
+        path.write_bytes(content)
+        if what == "no zip":
+            path.write_bytes(content[: len(content) // 2])
+    tracemalloc.start()
+    with pytest.raises(Rejected, match="a.npz") as refused:
+        mean_confidence(path, pseudo_label, inside)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refused.value.kind == "damaged softmax file" and most < 2**24
 
 
 # ---------------------------------------------------------------- pairs

@@ -264,6 +264,22 @@ def test_rejections_are_listed_with_their_reasons(data: Path, capsys: pytest.Cap
     }
 
 
+def test_a_name_that_is_no_file_is_the_error_of_its_head(data: Path) -> None:
+    images, labels = data / "D/imagesTr", data / "D/labelsTr"
+    for name in ("label", "mask", "softmax"):
+        shutil.copyfile(images / "patient0_0000.nii.gz", images / f"{name}_0000.nii.gz")
+        shutil.copyfile(labels / "patient0.nii.gz", labels / f"{name}.nii.gz")
+    (labels / "label.nii.gz").unlink()
+    for path in (labels / "label.nii.gz", images / "mask_brainmask.nii.gz", labels / "softmax.npz"):
+        os.mkfifo(path)
+    assert run(data, "-num", "3") == 1
+    rejected = {row["case"]: row for row in rows_of(data / "CHECK/rejected.csv")}
+    assert set(rejected) == {"label", "mask", "softmax"}
+    for name, row in rejected.items():
+        assert row["rejected"] == "unusable file" and name in row["reason"].split(": ")[0]
+        assert "not a file but a folder, pipe" in row["reason"], row["reason"]
+
+
 def test_all_rejected_is_an_error_and_limits_can_then_be_moved(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
