@@ -95,8 +95,6 @@ class Journal:
         """Raises InputError if another run is in the folder, or what it holds is not this run's."""
         if self.finalise and not (self.folder / RUN_FILE).is_file():
             raise InputError(f"{self.folder}: holds no run to finalise; make the cases first")
-        if _exists(self.path) and not self.path.is_file():  # a pipe would wait for somebody to write
-            raise InputError(f"{self.path}: not a file that this program has written; choose another folder")
         with contextlib.ExitStack() as stack:
             missing = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
             stack.callback(self._remove_empty, missing)
