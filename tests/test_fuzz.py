@@ -512,7 +512,7 @@ def test_one_scan(head: Head, extra: list[str]) -> None:
 
 
 @pytest.mark.slow
-@settings(fuzz, derandomize=False, max_examples=2000)
+@settings(fuzz, max_examples=300)  # more, and others: max_examples=2000, derandomize=False
 @given(head=heads(60_000), extra=options())
 def test_many_scans(head: Head, extra: list[str]) -> None:
     check_head(head, extra)
@@ -543,14 +543,14 @@ def test_a_mixture(donor: Head, healthy: Head, label: str, extra: list[str]) -> 
 
 
 @pytest.mark.slow
-@settings(fuzz, derandomize=False, max_examples=60)
+@settings(fuzz, max_examples=20)
 @given(kinds=st.lists(heads(20_000, odd=8), min_size=2, max_size=6), extra=options(alone=False))
 def test_many_folders(kinds: list[Head], extra: list[str]) -> None:
     check_folder(kinds, extra)
 
 
 @pytest.mark.slow
-@settings(fuzz, derandomize=False, max_examples=200)
+@settings(fuzz, max_examples=60)
 @given(donor=heads(20_000, odd=12), healthy=heads(20_000, odd=12), label=st.sampled_from(MASKS), extra=MIXING)
 def test_many_mixtures(donor: Head, healthy: Head, label: str, extra: list[str]) -> None:
     check_mixing(donor, healthy, label, [*extra, *LOOSE])
