@@ -23,7 +23,6 @@ from synthtumour.shape import Box, bounding_box, brain_box
 from synthtumour.stage1 import stored_where_it_fits
 from synthtumour.volume import Grid, Volume
 
-ALIGNMENTS, CARVINGS, BLENDS = ("brain", "affine", "none"), ("label", "distance"), ("buffer", "hard")
 _TISSUE_MARGIN_MM = 5.0  # what lies this near a tumour does not count as normal tissue
 _GAIN_LIMITS = (1 / 3, 3.0)  # beyond these, the place is no brain tissue (a ventricle, say)
 _CONTRAST_TOLERANCE = 0.1

@@ -10,8 +10,6 @@ from conftest import head_image
 
 from synthtumour.volume import Volume
 
-BRAIN_RADIUS = 0.8  # of half the head, in head_image
-
 
 def world_of(image: sitk.Image) -> np.ndarray:
     """RAS mm (z, y, x, 3) of every voxel."""

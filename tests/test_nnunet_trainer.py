@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import ROOT, head_image
-from nnunet_peer import NnUnet
+from nnunet_peer import NnUnet, with_tiny_network
 
 import prompt_multi_tumor
 
@@ -70,17 +70,6 @@ def nnunet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NnUnet]:
 def printed(summary: str, program: str) -> list[str]:
     """The commands of `program` that Stage 1 says come next."""
     return [line.strip() for line in summary.splitlines() if line.strip().startswith(program)]
-
-
-def with_tiny_network(plans: dict[str, Any]) -> dict[str, Any]:
-    configuration = plans["configurations"]["3d_fullres"]
-    configuration["patch_size"] = [32, 40, 32]  # holds a whole brain
-    network = configuration["architecture"]["arch_kwargs"]
-    network["n_stages"], network["features_per_stage"] = 3, [8, 16, 32]
-    for per_stage in ("kernel_sizes", "strides", "n_conv_per_stage"):
-        network[per_stage] = network[per_stage][:3]
-    network["n_conv_per_stage_decoder"] = [1, 1]
-    return plans
 
 
 def trainer(dataset: str, name: str = "nnUNetTrainerSynthTumour", **changes: Any) -> Any:

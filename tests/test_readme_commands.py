@@ -18,6 +18,8 @@ SMALL_HEAD = (96.0, 112.0, 88.0)
 # These stand before nnU-Net's own commands in the PATH: as printed they would train for days.
 SHIM = """#!{python}
 import json, pathlib, subprocess, sys
+sys.path.insert(0, {tests!r})
+from nnunet_peer import with_tiny_network
 name, given = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
 more = {{
     "nnUNetv2_plan_and_preprocess": ["-c", "3d_fullres", "-np", "2", "-npfp", "2"],
@@ -30,16 +32,9 @@ code = subprocess.run([str(pathlib.Path(sys.executable).parent / name), *given, 
 if name == "nnUNetv2_plan_and_preprocess" and code == 0:
     dataset = given[given.index("-d") + 1]
     (path,) = pathlib.Path({preprocessed!r}).glob(f"Dataset{{dataset}}_*/nnUNetPlans.json")
-    plans = json.loads(path.read_text())
-    configuration = plans["configurations"]["3d_fullres"]
-    configuration["patch_size"] = [32, 40, 32]  # holds a whole brain
-    network = configuration["architecture"]["arch_kwargs"]
-    network["n_stages"], network["features_per_stage"] = 3, [8, 16, 32]
-    for per_stage in ("kernel_sizes", "strides", "n_conv_per_stage"):
-        network[per_stage] = network[per_stage][:3]
-    network["n_conv_per_stage_decoder"] = [1, 1]
+    plans = with_tiny_network(json.loads(path.read_text()))
     steps = {{"num_epochs": 8, "num_iterations_per_epoch": 10, "num_val_iterations_per_epoch": 2}}
-    configuration["small"] = {{**steps, "initial_lr": 0.005, "seed": 0}}
+    plans["configurations"]["3d_fullres"]["small"] = {{**steps, "initial_lr": 0.005, "seed": 0}}
     path.write_text(json.dumps(plans))
 sys.exit(code)
 """
@@ -53,6 +48,13 @@ def is_run_here(block: str) -> bool:
 def test_all_blocks_are_commands() -> None:
     assert [block.count("\n") for block in BLOCKS[:2]] == [1, 1]
     assert [block for block in BLOCKS if not is_run_here(block)] == [*BLOCKS[:2], BLOCKS[3], BLOCKS[-1]]
+
+
+def test_lines_for_clusters_are_those_that_tests_run() -> None:
+    """test_shards.py and test_dask.py run the blocks of docs/clusters.md."""
+    run = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^```bash\n(.*?)^```$", README, re.S | re.M)
+    assert len(lines) == 3 and all(block in run for block in lines)
 
 
 @pytest.mark.nnunet
@@ -69,7 +71,11 @@ def test_from_one_scan_to_the_senior(tmp_path: Path) -> None:
     shims = tmp_path / "shims"
     shims.mkdir()
     for name in ("nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict"):
-        shim = SHIM.format(python=sys.executable, preprocessed=str(tmp_path / "nnUNet_preprocessed"))
+        shim = SHIM.format(
+            python=sys.executable,
+            tests=str(ROOT / "tests"),
+            preprocessed=str(tmp_path / "nnUNet_preprocessed"),
+        )
         (shims / name).write_text(shim)
         (shims / name).chmod(0o755)
     environment = {
