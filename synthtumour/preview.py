@@ -119,8 +119,10 @@ def preview_picture(columns: Sequence[Column], caption: tuple[str, str], brats: 
             canvas[where] = cell.greys(column.image)
             if column.label is not None:
                 outlines.append((where, *cell.outlines(column.label, values)))
-    picture: Image.Image = Image.fromarray(canvas)
-    _write_text(picture, columns, caption, values)
+    headings = tuple((column.heading, column.label is not None) for column in columns)
+    over, through = _lettering(headings, tuple(values.values()))
+    picture: Image.Image = Image.fromarray(over + (canvas * through).astype(np.uint8))
+    _write_measures(picture, columns, caption)
     drawn = np.array(picture)
     for where, halo, colours in outlines:
         panel = drawn[where]
@@ -193,7 +195,10 @@ class _Cell:
         """The outlines in the plane: a bool array of a dark halo, and palette indices, 0 elsewhere."""
         plane = _plane(label, self._axis, self._look.planes[self._axis])
         parts = [self._interpolated(plane == value) for value in values]
-        likeliest = np.argmax([1 - np.sum(parts, axis=0), *parts], axis=0)
+        likeliest, most = np.zeros(parts[0].shape, np.uint8), 1 - np.sum(parts, axis=0)
+        for number, part in enumerate(parts, 1):  # argmax along the first axis takes five times as long
+            likeliest[part > most] = number
+            most = np.maximum(most, part)
         colours = np.zeros(likeliest.shape, np.uint8)
         for number, (_, colour) in enumerate(values.values(), 1):
             inside = likeliest == number
@@ -320,30 +325,40 @@ def volume_text(volume_ml: float) -> str:
     return f"{volume_ml:.1f} ml" if volume_ml >= 1 else f"{volume_ml:.3f} ml"
 
 
-def _write_text(
-    picture: Image.Image,
-    columns: Sequence[Column],
-    caption: tuple[str, str],
-    values: Mapping[int, tuple[str, int]],
-) -> None:
-    """Headings, letters, scale bars and caption of a case, on a picture of palette indices."""
+@lru_cache(maxsize=8)
+def _lettering(
+    headings: tuple[tuple[str, bool], ...], legend: tuple[tuple[str, int], ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What all pictures with these columns (heading, with a legend) say, as grey levels, and how much of the
+    image shows through it (0 to 1): drawing it for every case took a third of the time.
+    """
+    size = _across(len(headings) - 1).stop, _TOPS[2] + _LOW_CELL + _CAPTION
+    on_black, on_white = (Image.new("L", size, grey) for grey in (0, 255))
+    for picture in (on_black, on_white):
+        draw = ImageDraw.Draw(picture)
+        for number, (heading, with_legend) in enumerate(headings):
+            across = _across(number)
+            x = across.start + _GAP
+            entries = [(heading, 0)] if heading else []
+            for text, colour in (*entries, *(legend if with_legend else ())):
+                if colour:
+                    draw.rectangle((x, 9, x + 12, 12), fill=colour)
+                    x += 17
+                draw.text((x, 3), text, _WHITE, _font(_SMALL))
+                x += int(_font(_SMALL).getlength(text)) + 9
+            for (_, name, letters), top in zip(_PLANES, _TOPS, strict=True):
+                _letters(draw, letters, across, top, _CELL if name == "axial" else _LOW_CELL)
+        for (_, name, _), top in zip(_PLANES, _TOPS, strict=True):
+            draw.text((_GAP, top + 2), name, _FAINT, _font(_SMALL), stroke_width=1, stroke_fill=0)
+    over = np.array(on_black)
+    return over, (np.array(on_white) - over).astype(np.float32) / 255
+
+
+def _write_measures(picture: Image.Image, columns: Sequence[Column], caption: tuple[str, str]) -> None:
+    """Scale bars and caption of a case, on a picture of palette indices."""
     draw = ImageDraw.Draw(picture)
-    font = _font(_SMALL)
     for number, column in enumerate(columns):
-        across = _across(number)
-        x = across.start + _GAP
-        legend = [(column.heading, 0)] if column.heading else []
-        for text, colour in legend + (list(values.values()) if column.label is not None else []):
-            if colour:
-                draw.rectangle((x, 9, x + 12, 12), fill=colour)
-                x += 17
-            draw.text((x, 3), text, _WHITE, font)
-            x += int(font.getlength(text)) + 9
-        for (_, name, letters), top in zip(_PLANES, _TOPS, strict=True):
-            _letters(draw, letters, across, top, _CELL if name == "axial" else _LOW_CELL)
-        _scale_bar(draw, across.stop, _TOPS[0] + _CELL, column.look.pixels_per_mm)
-    for (_, name, _), top in zip(_PLANES, _TOPS, strict=True):
-        draw.text((_GAP, top + 2), name, _FAINT, font, stroke_width=1, stroke_fill=0)
+        _scale_bar(draw, _across(number).stop, _TOPS[0] + _CELL, column.look.pixels_per_mm)
     for text, size, grey, y in ((caption[0], _TEXT, _WHITE, 5), (caption[1], _SMALL, 220, 26)):
         fitting = _shortened(text, size, picture.width - 2 * _GAP)
         draw.text((_GAP, picture.height - _CAPTION + y), fitting, grey, _font(size))
@@ -400,5 +415,5 @@ def _with_palette(picture: Image.Image) -> Image.Image:
 
 def _png(picture: Image.Image) -> bytes:
     content = io.BytesIO()
-    picture.save(content, "PNG", compress_level=4)
+    picture.save(content, "PNG", compress_level=1)  # 3 % longer than by 4, in half the time
     return content.getvalue()
