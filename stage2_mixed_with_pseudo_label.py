@@ -759,7 +759,7 @@ def say_next(args: argparse.Namespace, report: Report) -> None:
     if report.interrupted or not report.made + report.kept:
         more: tuple[str, ...] = ()
     else:
-        say("for the senior's dataset and its split, pairs are made anew within each side:")
+        say("for the senior's dataset and its split, pairs are made anew within each side, replacing these:")
         more = ("--combine", "nnUNet_raw/Dataset102_Senior", "--overwrite")
     say("next:")
     say(f"  {typed(*more)}")

@@ -323,7 +323,8 @@ def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Map
         from synthtumour.preview import volume_text, write_stage2_preview
 
         volume = volume_text(mixed.record["measured"]["volume_ml"])
-        facts = f"{volume}, {parameters['donor'][0]} in {files.name}, seed {parameters['seed']}"
+        turned = " mirrored" if mixed.record["placement"]["mirrored"] else ""
+        facts = f"{volume}, {parameters['donor'][0]}{turned} in {files.name}, seed {parameters['seed']}"
         write_stage2_preview(path, case.name, facts, donor, recipient, mixed)
     chosen = {"id2": files.name, "recipient_subject": files.subject, "attempts": attempts}
     return {**chosen, **_columns(mixed.record), **brain_box_columns(recipient.brain, recipient.grid)}
