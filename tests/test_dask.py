@@ -72,7 +72,7 @@ def wait_for(condition) -> None:
     give_up = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < give_up
-        time.sleep(0.1)
+        time.sleep(0.02)  # a run on a fast machine takes a second or two
 
 
 @pytest.fixture
