@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT, MakeHead
 
+pytestmark = pytest.mark.slow
+
 RULER = """
 import argparse, json
 from pathlib import Path
