@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from synthtumour.arguments import add_program_options, print_safely, run, seed  # noqa: E402
+from synthtumour.journal import write_json  # noqa: E402
 from synthtumour.volume import InputError  # noqa: E402
 
 EXAMPLES = """\
@@ -93,22 +96,51 @@ def made_dataset(variant: str, healthy: Path, output: Path) -> Path:
     return dataset
 
 
-def trained(dataset: Path, number: int, args: argparse.Namespace) -> dict[str, Any]:
-    """What the ruler measured on one dataset with one seed; its words go into a log beside that."""
-    result = args.output / f"{dataset.name}_{args.iterations}_{number}.json"
-    if not result.exists():
-        log, out = result.with_suffix(".log"), result.with_suffix(".part")
-        options = ["--iterations", str(args.iterations), "--seed", str(number), "--threads", "1"]
-        options += ["--tumour", str(args.tumour), "--healthy", str(args.healthy), "--out", str(out)]
-        with log.open("w") as file:
-            ended = subprocess.run(
-                [sys.executable, str(args.ruler), str(dataset), *options], stdout=file, stderr=file
-            )
-        if ended.returncode or not out.exists():
+class Trainings:
+    """The ruler's work on the datasets, each training in a process (and session) of its own."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.running: set[subprocess.Popen[bytes]] = set()
+
+    def row(self, variant: str, dataset: Path, number: int) -> dict[str, Any]:
+        """What the ruler measured on one dataset with one seed, now or in an earlier run."""
+        args = self.args
+        result = args.output / f"{dataset.name}_{args.iterations}_{number}.json"
+        where = [str(path.resolve()) for path in (args.ruler, args.tumour, args.healthy)]
+        if not result.exists():
+            write_json({"measured_with": where, **self._measured(dataset, number, result)}, result)
+        measured = json.loads(result.read_text(encoding="utf-8"))
+        if measured["measured_with"] != where:
+            raise InputError(f"{result}: is of another ruler or other scans; choose another --output")
+        row = {"variant": variant, "seed": number, "threshold_dice": measured["threshold"]}
+        for which in ("selected", "last"):
+            row[f"{which}_dice"] = measured[which]["dice_mean"]
+            row[f"{which}_ml"] = measured[which]["false_positive_ml"]
+        return row
+
+    def _measured(self, dataset: Path, number: int, result: Path) -> dict[str, Any]:
+        args, log, out = self.args, result.with_suffix(".log"), result.with_suffix(".part")
+        command = [sys.executable, str(args.ruler), str(dataset), "--iterations", str(args.iterations)]
+        command += ["--seed", str(number), "--threads", "1", "--out", str(out)]
+        command += ["--tumour", str(args.tumour), "--healthy", str(args.healthy)]
+        out.unlink(missing_ok=True)
+        with (
+            log.open("w") as file,
+            subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True) as process,
+        ):
+            self.running.add(process)
+            code = process.wait()
+            self.running.discard(process)
+        if code or not out.exists():
             raise InputError(f"{args.ruler}: failed on {dataset.name} with seed {number}; see {log}")
-        out.rename(result)
-    measured: dict[str, Any] = json.loads(result.read_text())
-    return measured
+        measured: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        out.unlink()
+        return measured
+
+    def stop(self) -> None:
+        for process in tuple(self.running):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def table(trainings: pd.DataFrame) -> pd.DataFrame:
@@ -127,22 +159,22 @@ def main(args: argparse.Namespace) -> int:
     for path in (args.ruler, args.healthy, args.tumour):
         if not path.exists():
             raise InputError(f"{path}: not found")
+    if args.jobs < 1 or args.iterations < 1:
+        raise InputError("--jobs and --iterations: need 1 or more")
     args.output.mkdir(parents=True, exist_ok=True)
     datasets = {name: made_dataset(name, args.healthy, args.output) for name in args.variants}
-    wanted = [(name, number) for number in args.seeds for name in args.variants]
-    rows = []
+    work, rows = Trainings(args), []
     pool = ThreadPoolExecutor(args.jobs)
     try:
-        measured = pool.map(lambda run: trained(datasets[run[0]], run[1], args), wanted)
-        for (name, number), result in zip(wanted, measured, strict=True):
-            row = {"variant": name, "seed": number, "threshold_dice": result["threshold"]}
-            for which in ("selected", "last"):
-                row[f"{which}_dice"] = result[which]["dice_mean"]
-                row[f"{which}_ml"] = result[which]["false_positive_ml"]
+        wanted = [(name, datasets[name], number) for number in args.seeds for name in args.variants]
+        for row in pool.map(lambda which: work.row(*which), wanted):
             rows.append(row)
             print_safely(", ".join(f"{key} {value}" for key, value in row.items()))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if not isinstance(error, InputError):  # after a failure, what is under way still counts
+            work.stop()
+        raise
     trainings = pd.DataFrame(rows)
     trainings.to_csv(args.output / "trainings.csv", index=False)
     print("means over the seeds: Dice of real tumours, ml of false tumour in a tumour-free scan")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +18,6 @@ pytestmark = pytest.mark.slow
 RULER = """
 import argparse, json
 from pathlib import Path
-import numpy as np
 import SimpleITK as sitk
 parser = argparse.ArgumentParser()
 parser.add_argument("dataset", type=Path)
@@ -42,26 +44,40 @@ def work(make_head: MakeHead, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ablation(work: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def line(*options: str) -> list[str]:
     where = ("--ruler", "ruler.py", "--healthy", "healthy", "--tumour", "tumour", "--output", "out")
-    command = [sys.executable, str(ROOT / "benchmarks/ablation.py"), *where, *options]
-    return subprocess.run(command, cwd=work, capture_output=True, text=True)
+    return [sys.executable, str(ROOT / "benchmarks/ablation.py"), *where, *options]
+
+
+def ablation(work: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line(*options), cwd=work, capture_output=True, text=True)
+
+
+def results(work: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (work / "out").glob("*.json")}
 
 
 def test_means_over_the_seeds(work: Path) -> None:
-    options = ("--variants", "paper", "no-tumour-free", "--seeds", "1", "3", "--jobs", "2")
+    options = ("--variants", "paper", "diverse", "no-tumour-free", "--seeds", "1", "3", "--jobs", "2")
     done = ablation(work, *options)
     assert done.returncode == 0, done.stderr
     trainings = pd.read_csv(work / "out/trainings.csv")
-    assert list(trainings["selected_ml"]) == [1, 1, 3, 3]  # neither has a tumour-free case
+    free = dict(zip(trainings["variant"], trainings["selected_ml"] - trainings["seed"], strict=True))
+    assert free["paper"] == free["no-tumour-free"] == 0 < free["diverse"]
+    for name, number, preset in (("paper", 1, "paper"), ("diverse", 2, "diverse")):
+        about = json.loads((work / f"out/Dataset{number:03d}_{name}/run.json").read_text())
+        assert about["preset"]["name"] == preset
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
-    for variant in ("paper", "no-tumour-free"):
-        assert rows[variant][1:7] == ["2", "0.5", "0.200", "+-", "0.141", "2.0"]
-    before = {path: path.stat().st_mtime_ns for path in (work / "out").rglob("*.json")}
+    for variant, extra in free.items():
+        assert rows[variant][1:7] == ["2", "0.5", "0.200", "+-", "0.141", f"{2 + extra:.1f}"]
+    before = results(work)
     (work / "ruler.py").write_text("raise SystemExit('not again')")
     again = ablation(work, *options)
     assert again.stdout.split("means")[1] == done.stdout.split("means")[1]
-    assert {path: path.stat().st_mtime_ns for path in (work / "out").rglob("*.json")} == before
+    assert results(work) == before and len(before) == 6
+    (work / "tumour").rename(work / "others")
+    other = ablation(work, *options, "--tumour", "others")
+    assert other.returncode == 2 and "is of another ruler or other scans" in other.stderr
 
 
 def test_failures_are_told_in_one_line(work: Path) -> None:
@@ -70,6 +86,21 @@ def test_failures_are_told_in_one_line(work: Path) -> None:
     assert failed.returncode == 2 and len(failed.stderr.splitlines()) == 1
     log = work / "out/Dataset002_diverse_800_0.log"
     assert str(log.relative_to(work)) in failed.stderr and log.read_text() == "no GPU\n"
+    assert "--jobs and --iterations" in ablation(work, "--jobs", "0").stderr
     (work / "ruler.py").unlink()
     absent = ablation(work)
     assert absent.returncode == 2 and "ruler.py: not found" in absent.stderr
+
+
+def test_a_stopped_run_leaves_no_training_behind(work: Path) -> None:
+    (work / "ruler.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)")
+    process = subprocess.Popen(line("--variants", "paper", "--jobs", "2"), cwd=work)
+    logs = [work / f"out/Dataset001_paper_800_{seed}.log" for seed in (0, 1)]
+    give_up = time.monotonic() + 60
+    while not all(log.exists() and log.read_text().endswith("\n") for log in logs):
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 143
+    assert not any(Path(f"/proc/{log.read_text().strip()}").exists() for log in logs)
+    assert not logs[0].with_name("Dataset001_paper_800_2.log").exists() and results(work) == {}
