@@ -11,6 +11,7 @@ and false_positive_ml: "selected" is the checkpoint that the cases of the valida
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -140,7 +141,8 @@ class Trainings:
 
     def stop(self) -> None:
         for process in tuple(self.running):
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def table(trainings: pd.DataFrame) -> pd.DataFrame:
