@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 import prompt_multi_tumor
 from synthtumour.preview import columns_of, contact_sheet, preview_picture, write_stage1_preview
 from synthtumour.stage1 import synthesise, untouched
-from synthtumour.volume import Volume, read_volume, write_volumes
+from synthtumour.volume import Volume, read_volume
 
 YELLOW, SKY_BLUE, VERMILLION = (240, 228, 66), (86, 180, 233), (213, 94, 0)
 OKABE_ITO = {(230, 159, 0), SKY_BLUE, (0, 158, 115), YELLOW, (0, 114, 178), VERMILLION, (204, 121, 167)}
@@ -163,19 +163,18 @@ def test_a_case_without_tumour_says_so_and_has_no_outline(tmp_path: Path) -> Non
     assert np.abs(bottom - words).max() < 40
 
 
-def test_a_picture_costs_less_than_making_and_writing_the_case(make_head: MakeHead, tmp_path: Path) -> None:
+def test_a_picture_costs_less_than_the_synthesis(make_head: MakeHead, tmp_path: Path) -> None:
     path = make_head(size_mm=(150.0, 180.0, 150.0), spacing=(1.0, 1.0, 1.0))
     scan, brain = (read_volume(path.parent / n) for n in ("flair.nii.gz", "flair_brainmask.nii.gz"))
     making, drawing = [], []
-    for seed in range(4):
+    for seed in range(6):
         begin = time.process_time()
         made = synthesise(scan, brain, seed=seed)
-        write_volumes({tmp_path / "i.nii.gz": made.image, tmp_path / "l.nii.gz": made.label})
         between = time.process_time()
         write_stage1_preview(tmp_path / "p.png", "p", scan, brain, made)
         making.append(between - begin)
         drawing.append(time.process_time() - between)
-    assert sorted(drawing)[1] < 0.6 * sorted(making)[1]
+    assert sorted(drawing)[2] < 0.8 * sorted(making)[2]
 
 
 # ---------------------------------------------------------------- runs
