@@ -42,6 +42,8 @@ VARIANTS = {
     "paper": ("--preset", "paper"),
     "diverse": (),
     "no-core": ("--core-probability", "0"),
+    "no-texture": ("--texture", "0"),
+    "no-nodules": ("--nodules", "0"),
     "no-distractors": ("--distractors", "0"),
     "no-tumour-free": ("--tumour-free-probability", "0"),
     "few-tumour-free": ("--tumour-free-probability", "0.05"),

@@ -228,6 +228,19 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
         "(preset diverse; default: whole)",
     )
     group.add_argument(
+        "--nodules",
+        type=float,
+        metavar="P",
+        help="how often a tumour is bright and has one to three times the least volume, 0 to 1 "
+        "(preset diverse)",
+    )
+    group.add_argument(
+        "--texture",
+        type=float,
+        metavar="F",
+        help="strength of texture in tumours, as a multiple of the preset's, 0 for none (preset diverse)",
+    )
+    group.add_argument(
         "--distractors",
         type=float,
         metavar="P",
@@ -256,6 +269,8 @@ def preset_from(args: argparse.Namespace) -> Preset:
         ("shape", "shape"),
         ("val_task", "val_task"),
         ("labels", "labels"),
+        ("nodules", "nodule_probability"),
+        ("texture", "texture"),
         ("distractors", "distractor_probability"),
         ("core_probability", "core_probability"),
         ("buffer_sigma", "buffer_sigma_mm"),
@@ -282,7 +297,7 @@ def preset_from(args: argparse.Namespace) -> Preset:
     preset = replace(preset, **changes)  # type: ignore[arg-type]
 
     if preset.model != "glioma":
-        for option in ("mass_effect", "labels", "distractors"):
+        for option in ("mass_effect", "labels", "nodules", "texture", "distractors"):
             given = getattr(args, option) is not None
             _require(not given, f"--{option.replace('_', '-')} needs --preset diverse")
         _require(preset.shape != "infiltrative", "--shape infiltrative needs --preset diverse")
@@ -294,10 +309,13 @@ def preset_from(args: argparse.Namespace) -> Preset:
         args.shape_engine == "formula" or importlib.util.find_spec("resector") is not None,
         "--shape-engine resector: the package is missing; pip install resector==0.2.10",
     )
-    _require(
-        0 <= preset.distractor_probability <= 1,
-        f"--distractors {preset.distractor_probability:g}: needs 0 to 1",
-    )
+    for option, chance in (
+        ("nodules", preset.nodule_probability),
+        ("distractors", preset.distractor_probability),
+        ("core-probability", preset.core_probability),
+    ):
+        _require(0 <= chance <= 1, f"--{option} {chance:g}: needs 0 to 1")
+    _require(0 <= preset.texture <= 5, f"--texture {preset.texture:g}: needs 0 to 5")
     low, high = preset.mass_effect_mm
     _require(0 <= low <= high <= 30, f"--mass-effect {low:g} {high:g}: needs 0 <= least <= most <= 30 mm")
     low, high = preset.min_volume_mm3, preset.max_volume_mm3
@@ -310,9 +328,6 @@ def preset_from(args: argparse.Namespace) -> Preset:
     _require(0 <= low <= high <= 1000, f"--intensity-range {low:g} {high:g}: needs 0 <= LOW <= HIGH <= 1000")
     fewest, most = preset.num_tumours
     _require(1 <= fewest <= most <= 100, f"--num-tumours {fewest} {most}: needs 1 <= least <= most <= 100")
-    _require(
-        0 <= preset.core_probability <= 1, f"--core-probability {preset.core_probability:g}: needs 0 to 1"
-    )
     sigma = preset.buffer_sigma_mm
     _require(0 <= sigma <= 20, f"--buffer-sigma {sigma:g}: needs 0 to 20 mm")
     return preset

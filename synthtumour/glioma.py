@@ -204,7 +204,7 @@ def _draw_one(
     further: bool,
 ) -> Glioma | None:
     """A tumour apart from those `taken` (bool, coarse, updated); None if none of many draws fits."""
-    if rng.random() < GLIOMA.nodule_probability:
+    if rng.random() < preset.nodule_probability:
         preset = _for_nodules(preset)
     appearance = draw_appearance(rng, preset, tissue)
     push_mm = float(rng.uniform(*preset.mass_effect_mm))

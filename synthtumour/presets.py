@@ -34,6 +34,8 @@ class Preset:
     val_task: str = "scaled"  # one of intensity.VAL_TASKS, or 'mixed': one of them drawn for each case
     # model 'glioma' only
     several_probability: float = 1.0  # how often num_tumours is drawn; else the least
+    nodule_probability: float = 0.0  # how often a tumour is small and bright
+    texture: float = 1.0  # its strength, as a multiple of what is drawn
     distractor_probability: float = 0.0  # how often a scan is disturbed
     tumour_free_probability: float = 0.0  # how often a training case of a dataset gets no tumour
     mass_effect_mm: tuple[float, float] = (0.0, 0.0)  # how far tissue is pushed at most
@@ -79,6 +81,7 @@ PRESETS = {
         buffer_sigma_mm=0.7,
         label_threshold=0.5,
         val_task="scaled",
+        nodule_probability=0.3,
         distractor_probability=0.5,
         tumour_free_probability=0.2,
     ),
@@ -133,7 +136,6 @@ class GliomaRanges:
     infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
     extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
     # nodules: from the least volume up to this many times it, their lift as parts of the highest
-    nodule_probability: float = 0.3
     nodule_volumes: float = 3.0
     nodule_lift: Range = (0.75, 1.25)
     # oedema

@@ -98,7 +98,9 @@ def test_away_from_the_tumour_the_scan_is_bit_identical_without_distractors(
 
 
 def test_volumes_are_log_uniform_and_met(head: tuple[Volume, Volume]) -> None:
-    preset = replace(PLAIN, min_volume_mm3=1_000.0, max_volume_mm3=64_000.0, buffer_sigma_mm=0.0)
+    preset = replace(
+        PLAIN, min_volume_mm3=1_000.0, max_volume_mm3=64_000.0, buffer_sigma_mm=0.0, nodule_probability=0.0
+    )
     drawn, measured = [], []
     for seed in range(30):
         record = made(head, preset, seed=seed).record
@@ -318,12 +320,36 @@ def test_core_probability_and_intensity_range_are_heeded(head: tuple[Volume, Vol
     assert brighter.image.array[mask].mean() > 1.2 * without.image.array[mask].mean()
 
 
+def test_nodules_have_one_to_three_times_the_least_volume(head: tuple[Volume, Volume]) -> None:
+    def volumes(share: float) -> list[float]:
+        preset = replace(PLAIN, min_volume_mm3=2_000.0, nodule_probability=share)
+        return [made(head, preset, seed=n).record["tumours"][0]["shape"]["volume_mm3"] for n in range(12)]
+
+    assert 2_000 <= min(volumes(1.0)) and max(volumes(1.0)) <= 6_000 < max(volumes(0.0))
+
+
+def test_without_texture_a_tumour_is_more_even(head: tuple[Volume, Volume]) -> None:
+    for core in (0.0, 1.0):
+        preset = replace(PLAIN, min_volume_mm3=20_000.0, core_probability=core)
+        plain, textured = made(head, replace(preset, texture=0.0)), made(head, preset)
+        drawn, more = plain.record["tumours"][0], textured.record["tumours"][0]
+        parts = ("intensity", "core") if core else ("intensity",)
+        assert all(drawn[part]["texture"] == 0 < more[part]["texture"] for part in parts)
+        assert np.array_equal(plain.label.array, textured.label.array)
+        inside = plain.label.array > 0
+        assert plain.image.array[inside].std() < textured.image.array[inside].std()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--mass-effect", "3"], "--mass-effect needs --preset diverse"),
         (["--labels", "brats"], "--labels needs --preset diverse"),
         (["--distractors", "1"], "--distractors needs --preset diverse"),
+        (["--nodules", "1"], "--nodules needs --preset diverse"),
+        (["--texture", "0"], "--texture needs --preset diverse"),
+        (["--preset", "diverse", "--nodules", "1.5"], "--nodules 1.5: needs 0 to 1"),
+        (["--preset", "diverse", "--texture", "nan"], "--texture nan: needs 0 to 5"),
         (["--shape", "infiltrative"], "--shape infiltrative needs --preset diverse"),
         (["--preset", "diverse", "--shape-engine", "resector"], "no infiltrative shapes"),
         (["--preset", "diverse", "--distractors", "2"], "--distractors 2"),

@@ -278,6 +278,8 @@ def options(alone: bool = True) -> Strategy[list[str]]:
         st.sampled_from((["--shape", "infiltrative"], ["--labels", "brats"], ["--labels", "whole"])),
         numbers("3", "10", "30").map(lambda mm: ["--mass-effect", mm]),
         numbers("0", "1").map(lambda p: ["--distractors", p]),
+        numbers("0", "1").map(lambda p: ["--nodules", p]),
+        numbers("0", "1", "5").map(lambda f: ["--texture", f]),
     )
     diverse = st.tuples(growing, growing).map(lambda parts: ["--preset", "diverse", *parts[0], *parts[1]])
     preset = st.one_of(st.just([]), diverse)
