@@ -84,6 +84,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--iterations", type=int, default=800, metavar="N", help="of each training (default: %(default)s)"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, a thread each")
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="train and score in bfloat16 (in_bfloat16.py): quicker, not the same",
+    )
     add_program_options(parser)
     return parser
 
@@ -109,7 +114,8 @@ class Trainings:
     def row(self, variant: str, dataset: Path, number: int) -> dict[str, Any]:
         """What the ruler measured on one dataset with one seed, now or in an earlier run."""
         args = self.args
-        result = args.output / f"{dataset.name}_{args.iterations}_{number}.json"
+        precision = "_bfloat16" if args.bfloat16 else ""
+        result = args.output / f"{dataset.name}_{args.iterations}_{number}{precision}.json"
         where = [str(path.resolve()) for path in (args.ruler, args.tumour, args.healthy)]
         if not result.exists():
             write_json({"measured_with": where, **self._measured(dataset, number, result)}, result)
@@ -124,7 +130,8 @@ class Trainings:
 
     def _measured(self, dataset: Path, number: int, result: Path) -> dict[str, Any]:
         args, log, out = self.args, result.with_suffix(".log"), result.with_suffix(".part")
-        command = [sys.executable, str(args.ruler), str(dataset), "--iterations", str(args.iterations)]
+        by = [str(ROOT / "benchmarks/in_bfloat16.py")] if args.bfloat16 else []
+        command = [sys.executable, *by, str(args.ruler), str(dataset), "--iterations", str(args.iterations)]
         command += ["--seed", str(number), "--threads", "1", "--out", str(out)]
         command += ["--tumour", str(args.tumour), "--healthy", str(args.healthy)]
         out.unlink(missing_ok=True)

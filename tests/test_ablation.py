@@ -80,6 +80,27 @@ def test_means_over_the_seeds(work: Path) -> None:
     assert other.returncode == 2 and "is of another ruler or other scans" in other.stderr
 
 
+def test_networks_in_bfloat16(work: Path) -> None:
+    network = """
+import torch
+inner = torch.nn.Conv3d(1, 2, 3)
+seen = []
+inner.register_forward_hook(lambda layer, given, found: seen.append(found.dtype))
+found = torch.nn.Sequential(inner, torch.nn.Conv3d(2, 1, 1))(torch.ones(1, 1, 4, 4, 4))
+found.mean().backward()
+print(seen, found.dtype, inner.weight.grad.dtype, flush=True)
+"""
+    (work / "ruler.py").write_text(RULER + network)
+    for options, name, expected in (
+        ((), "800_0", "[torch.float32] torch.float32 torch.float32"),
+        (("--bfloat16",), "800_0_bfloat16", "[torch.bfloat16] torch.float32 torch.float32"),
+    ):
+        done = ablation(work, "--variants", "diverse", "--seeds", "0", *options)
+        assert done.returncode == 0, done.stderr
+        log = work / f"out/Dataset002_diverse_{name}.log"
+        assert log.read_text().strip() == expected and log.with_suffix(".json").exists()
+
+
 def test_failures_are_told_in_one_line(work: Path) -> None:
     (work / "ruler.py").write_text("raise SystemExit('no GPU')")
     failed = ablation(work, "--variants", "diverse", "--seeds", "0")
