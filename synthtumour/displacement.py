@@ -11,12 +11,15 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from synthtumour.growth import radius_mm
 from synthtumour.shape import Box
 from synthtumour.tissue import Tissue
 
-_FADE_MM = 15.0
+_FADE_MM = 15.0  # or, of a large tumour, so many radii:
+_FADE_RADII = 0.8
 _SKULL_MM = 10.0
 _SMOOTH_MM = 4.0
+_SMOOTH_RADII = 0.25  # at least, or a large tumour's ragged border holds the push down
 _LEAST_JACOBIAN = 0.2
 _STILL_MM = 0.05  # below this a voxel keeps its exact value
 
@@ -30,14 +33,17 @@ def displacement(border_mm: np.ndarray, box: Box, tissue: Tissue, push_mm: float
     if min(border_mm.shape) < 2:  # a sheet has no neighbours on one side to push against
         return np.zeros((3, *border_mm.shape))
     spacing = tissue.spacing_mm
+    radius = radius_mm(float(np.count_nonzero(border_mm < 0) * np.prod(spacing)))
     inside = np.pad(border_mm < 0, 1)
     within = ndimage.distance_transform_edt(inside, sampling=spacing)[1:-1, 1:-1, 1:-1]
     beyond = ndimage.distance_transform_edt(~inside, sampling=spacing)[1:-1, 1:-1, 1:-1]
-    smooth = ndimage.gaussian_filter(beyond - within, _SMOOTH_MM / spacing, mode="nearest")
+    smooth_mm = max(_SMOOTH_MM, _SMOOTH_RADII * radius)
+    smooth = ndimage.gaussian_filter(beyond - within, smooth_mm / spacing, mode="nearest")
     gradient = np.stack(np.gradient(smooth, *spacing))
     gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 1e-3)
     deepest = min(float(smooth.min()), -1.0)
-    strength = np.where(smooth > 0, np.exp(-np.maximum(smooth, 0) / _FADE_MM), 1 - smooth / deepest)
+    fade_mm = max(_FADE_MM, _FADE_RADII * radius)
+    strength = np.where(smooth > 0, np.exp(-np.maximum(smooth, 0) / fade_mm), 1 - smooth / deepest)
     strength = strength * np.clip(tissue.depth_mm[box] / _SKULL_MM, 0, 1) * _faded_at_ends(smooth.shape)
     field = -gradient * strength
     field = np.stack([ndimage.gaussian_filter(part, _SMOOTH_MM / spacing, mode="constant") for part in field])
