@@ -15,11 +15,10 @@ from synthtumour.growth import radius_mm
 from synthtumour.shape import Box
 from synthtumour.tissue import Tissue
 
-_FADE_MM = 15.0  # or, of a large tumour, so many radii:
-_FADE_RADII = 0.8
+_FADE_MM = 15.0
 _SKULL_MM = 10.0
 _SMOOTH_MM = 4.0
-_SMOOTH_RADII = 0.25  # at least, or a large tumour's ragged border holds the push down
+_SMOOTH_RADII = 0.25  # a large tumour's direction is smoother, or its ragged border holds the push down
 _LEAST_JACOBIAN = 0.2
 _STILL_MM = 0.05  # below this a voxel keeps its exact value
 
@@ -42,8 +41,7 @@ def displacement(border_mm: np.ndarray, box: Box, tissue: Tissue, push_mm: float
     gradient = np.stack(np.gradient(smooth, *spacing))
     gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 1e-3)
     deepest = min(float(smooth.min()), -1.0)
-    fade_mm = max(_FADE_MM, _FADE_RADII * radius)
-    strength = np.where(smooth > 0, np.exp(-np.maximum(smooth, 0) / fade_mm), 1 - smooth / deepest)
+    strength = np.where(smooth > 0, np.exp(-np.maximum(smooth, 0) / _FADE_MM), 1 - smooth / deepest)
     strength = strength * np.clip(tissue.depth_mm[box] / _SKULL_MM, 0, 1) * _faded_at_ends(smooth.shape)
     field = -gradient * strength
     field = np.stack([ndimage.gaussian_filter(part, _SMOOTH_MM / spacing, mode="constant") for part in field])
