@@ -13,8 +13,6 @@ import pandas as pd
 import pytest
 from conftest import ROOT, MakeHead
 
-pytestmark = pytest.mark.slow
-
 RULER = """
 import argparse, json
 from pathlib import Path
@@ -57,6 +55,7 @@ def results(work: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (work / "out").glob("*.json")}
 
 
+@pytest.mark.slow
 def test_means_over_the_seeds(work: Path) -> None:
     options = ("--variants", "paper", "diverse", "no-tumour-free", "--seeds", "1", "3", "--jobs", "2")
     done = ablation(work, *options)
@@ -80,6 +79,7 @@ def test_means_over_the_seeds(work: Path) -> None:
     assert other.returncode == 2 and "is of another ruler or other scans" in other.stderr
 
 
+@pytest.mark.peer  # torch, which the slow tests do without
 def test_networks_in_bfloat16(work: Path) -> None:
     network = """
 import torch
@@ -101,6 +101,7 @@ print(seen, found.dtype, inner.weight.grad.dtype, flush=True)
         assert log.read_text().strip() == expected and log.with_suffix(".json").exists()
 
 
+@pytest.mark.slow
 def test_failures_are_told_in_one_line(work: Path) -> None:
     (work / "ruler.py").write_text("raise SystemExit('no GPU')")
     failed = ablation(work, "--variants", "diverse", "--seeds", "0")
@@ -113,6 +114,7 @@ def test_failures_are_told_in_one_line(work: Path) -> None:
     assert absent.returncode == 2 and "ruler.py: not found" in absent.stderr
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_no_training_behind(work: Path) -> None:
     (work / "ruler.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)")
     process = subprocess.Popen(line("--variants", "paper", "--jobs", "2"), cwd=work)
