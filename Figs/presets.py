@@ -19,7 +19,8 @@ TILE_IN = (1.44, 1.66)
 WHITE = 2.0  # of the window of all tiles, in the 99.5th percentiles of the brain before
 
 PAPER = PRESETS["paper"]
-DIVERSE = replace(PRESETS["diverse"], distractor_probability=0.0)  # tumours alone
+# Tumours alone, and cores more often than the preset has them, so that a ring comes soon.
+DIVERSE = replace(PRESETS["diverse"], distractor_probability=0.0, core_probability=0.5)
 PUSHED = replace(DIVERSE, mass_effect_mm=(8.0, 8.0))
 
 Fits = Callable[[Synthesis], bool]

@@ -54,6 +54,7 @@ VARIANTS = {
     "val-flat": ("--val-task", "flat"),
     "val-rings": ("--val-task", "rings"),
     "val-mixed": ("--val-task", "mixed"),
+    "many-cores": ("--core-probability", "0.5"),
 }
 CASES_A_SCAN = 6  # 90 from 15 scans
 
