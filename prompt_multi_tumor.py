@@ -113,6 +113,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="how often a training case gets no tumour (with preset diverse, distractors only); 1 leaves all "
         "as they are, for the trainer that draws tumours; default: the preset's",
     )
+    parser.add_argument(
+        "--head-scale",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="write training cases with heads, tumours in them, of this many times their size: voxels stay, "
+        "their size changes; default: the preset's",
+    )
     add_run_options(parser)
     parser.add_argument(
         "--channels",
@@ -141,6 +149,8 @@ def prompt(args: argparse.Namespace) -> int:
         raise InputError("--channels needs --preset diverse")
     if args.tumour_free_probability is not None:
         preset = replace(preset, tumour_free_probability=args.tumour_free_probability)
+    if args.head_scale is not None:
+        preset = replace(preset, head_scale=tuple(args.head_scale))
     dataset = dataset_at(args.output)
     found = find_scans(args.input, args.image_name, args.mask_name)
     groups = plan(args, preset, found, dataset)
@@ -189,6 +199,7 @@ def prompt(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """Raise InputError for option values that make no sense."""
+    from synthtumour.stage1 import HEAD_SCALES
     from synthtumour.volume import InputError
 
     if args.input == DEMO_DATA and not DEMO_DATA.is_dir():
@@ -204,6 +215,10 @@ def check(args: argparse.Namespace) -> None:
     probability = args.tumour_free_probability
     if probability is not None and not 0 <= probability <= 1:
         raise InputError(f"--tumour-free-probability {probability:g}: needs 0 to 1")
+    if args.head_scale is not None:
+        (low, high), (least, most) = args.head_scale, HEAD_SCALES
+        if not least <= low <= high <= most:
+            raise InputError(f"--head-scale {low:g} {high:g}: needs {least:g} <= LOW <= HIGH <= {most:g}")
     if args.brain_mask:
         from synthtumour.brain_extraction import check_installed
 
@@ -355,7 +370,7 @@ def describe(
     The tumours are drawn for scan and variant, not for the side of the split.
     """
     from synthtumour.fanout import Case
-    from synthtumour.nnunet import VAL_SUFFIX, gets_no_tumour
+    from synthtumour.nnunet import VAL_SUFFIX, gets_no_tumour, head_scale
 
     scan, prior = source.scan, source.location_prior
     drawn_for = name
@@ -365,8 +380,8 @@ def describe(
         drawn_for += f"_v{variant:0{max(2, len(str(args.variants - 1)))}d}"
     case = drawn_for + (VAL_SUFFIX if task == "val" else "")
     without = task == "train" and gets_no_tumour(drawn_for, preset.tumour_free_probability, args.seed)
-    if without and preset.tumour_free_probability == 1:  # the trainer draws the distractors too
-        preset = replace(preset, distractor_probability=0.0)
+    if without and preset.tumour_free_probability == 1:  # the trainer draws distractors and sizes too
+        preset = replace(preset, distractor_probability=0.0, head_scale=(1.0, 1.0))
     parameters = {
         "kind": "tumour-free" if variant is None or without else "synthetic",
         "drawn_for": drawn_for,
@@ -375,6 +390,7 @@ def describe(
         "preset": as_dict(preset),
         "shape_engine": args.shape_engine,
         "skull_strip": args.skull_strip,
+        "head_scale": head_scale(drawn_for, preset.head_scale, args.seed) if task == "train" else 1.0,
         "scan": source.shown,
         "mask": scan.mask and scan.mask.name,
         "channels": [contrast for contrast, _ in source.channels],

@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 def resect(args: argparse.Namespace) -> int:
     from synthtumour.stage1 import (
         brain_mask_beside,
+        head_scale_in,
         in_other_contrast,
         prepare_brain,
         resynthesise,
@@ -165,8 +166,10 @@ def resect(args: argparse.Namespace) -> int:
     brain = prepare_brain(scan, args.scan, mask_path)
     stripped = args.skull_strip if record is None else record.get("skull_strip", False)
     original = skull_stripped(scan, brain) if stripped else scan
+    scale = 1.0
     try:
         if record is not None:
+            scale = head_scale_in(record)
             made = resynthesise(original, brain, record)
         else:
             made = synthesise(
@@ -181,7 +184,7 @@ def resect(args: argparse.Namespace) -> int:
             )
     except InputError as error:
         raise InputError(f"{args.scan}: {error}") from error
-    made.record["skull_strip"] = stripped
+    made.record.update(skull_strip=stripped, head_scale=scale)
     if mask_path is not None and mask_path == recorded_mask:
         made.record["brain_mask"] = os.path.relpath(mask_path, (args.record or args.output_image).parent)
     others = {}
@@ -193,21 +196,23 @@ def resect(args: argparse.Namespace) -> int:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
+    written = made.resized(scale)
     with staged_outputs(outputs) as partial:
-        write_in_place(made.image, partial[args.output_image])
-        write_in_place(made.label, partial[args.output_label])
+        write_in_place(written.image, partial[args.output_image])
+        write_in_place(written.label, partial[args.output_label])
         for output, volume in others.items():
-            write_in_place(volume, partial[output])
+            write_in_place(volume.resized(scale), partial[output])
         if args.record:
             partial[args.record].write_text(json.dumps(made.record, indent=1) + "\n", encoding="utf-8")
         if args.preview:
             name = made.record["case"] or "/".join(args.scan.absolute().parts[-2:])
-            write_stage1_preview(partial[args.preview], name, original, brain, made)
+            before = original.resized(scale), brain.resized(scale)
+            write_stage1_preview(partial[args.preview], name, *before, written)
     if not args.quiet:
         from synthtumour.progress import speaker, typed
 
         say = speaker("usual")
-        say(summary(made.record))
+        say(summary(written.record))
         if sys.stdout.isatty():  # one line for programs, for people also what to type for the same once more
             drawn = args.seed is None and record is None
             say(f"again: {typed(*(['--seed', str(made.record['seed'])] if drawn else []))}")

@@ -5,7 +5,8 @@ Makes a Stage 1 dataset of each variant from the same tumour-free scans, hands i
 seed, and prints the means over the seeds. A ruler is a script that takes a dataset, --tumour DIR,
 --healthy DIR, --iterations N, --seed N, --threads N and --out FILE, trains a network, scores it on real
 tumours and tumour-free scans, and writes {"threshold": D, "selected": S, "last": S} where S has dice_mean
-and false_positive_ml: "selected" is the checkpoint that the cases of the validation task chose.
+and false_positive_ml: "selected" is the checkpoint that the cases of the validation task chose. Where S has
+dice, {subject: Dice}, too, the subjects of harder_tumours.py get columns of their own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.harder_tumours import KINDS  # noqa: E402
 from synthtumour.arguments import add_program_options, print_safely, run, seed  # noqa: E402
 from synthtumour.journal import write_json  # noqa: E402
 from synthtumour.volume import InputError  # noqa: E402
@@ -55,6 +57,8 @@ VARIANTS = {
     "val-rings": ("--val-task", "rings"),
     "val-mixed": ("--val-task", "mixed"),
     "many-cores": ("--core-probability", "0.5"),
+    "few-val": ("--val-fraction", "0.2"),
+    "smaller-heads": ("--head-scale", "0.7", "1"),
 }
 CASES_A_SCAN = 6  # 90 from 15 scans
 
@@ -125,7 +129,7 @@ class Trainings:
             raise InputError(f"{result}: is of another ruler or other scans; choose another --output")
         row = {"variant": variant, "seed": number, "threshold_dice": measured["threshold"]}
         for which in ("selected", "last"):
-            row[f"{which}_dice"] = measured[which]["dice_mean"]
+            row.update({f"{which}_{kind}": value for kind, value in by_kind(measured[which]).items()})
             row[f"{which}_ml"] = measured[which]["false_positive_ml"]
         return row
 
@@ -153,6 +157,15 @@ class Trainings:
         for process in tuple(self.running):
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def by_kind(score: dict[str, Any]) -> dict[str, float]:
+    """Mean Dice of the subjects as they are, and of each kind that harder_tumours.py made of them."""
+    subjects = pd.Series(score.get("dice", {}), dtype=float)
+    kinds = subjects.index.astype(str).str.extract(f"_({'|'.join(KINDS)})$", expand=False).fillna("dice")
+    if set(kinds) <= {"dice"}:
+        return {"dice": score["dice_mean"]}
+    return {str(kind): round(float(dice), 4) for kind, dice in subjects.groupby(kinds).mean().items()}
 
 
 def table(trainings: pd.DataFrame) -> pd.DataFrame:

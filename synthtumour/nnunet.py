@@ -102,8 +102,13 @@ def tumour_free(scans: Iterable[str], fraction: float, seed: int) -> set[str]:
 
 def gets_no_tumour(drawn_for: str, probability: float, seed: int) -> bool:
     """Whether the training case `drawn_for` stays without a tumour; it depends on its name and seed only."""
-    digest = _hash(seed, f"no tumour {drawn_for}")
-    return int.from_bytes(digest[:8], "big") < probability * 2**64
+    return _uniform(seed, f"no tumour {drawn_for}") < probability
+
+
+def head_scale(drawn_for: str, bounds: tuple[float, float], seed: int) -> float:
+    """By how much the head of the training case `drawn_for` is resized, by its name and seed only."""
+    low, high = bounds
+    return round(low + (high - low) * _uniform(seed, f"head {drawn_for}"), 3)
 
 
 def write_dataset(
@@ -213,6 +218,11 @@ def _write_pickled_split(training: list[str], validation: list[str], path: Path)
     pickled = io.BytesIO()
     ForAnyNumpy(pickled, protocol=4).dump([fold])
     write_bytes(pickled.getvalue(), path)
+
+
+def _uniform(seed: int, name: str) -> float:
+    """0 to 1, evenly spread over names."""
+    return int.from_bytes(_hash(seed, name)[:8], "big") / 2**64
 
 
 def _hash(seed: int, name: str) -> bytes:

@@ -38,6 +38,7 @@ class Preset:
     texture: float = 1.0  # its strength, as a multiple of what is drawn
     distractor_probability: float = 0.0  # how often a scan is disturbed
     tumour_free_probability: float = 0.0  # how often a training case of a dataset gets no tumour
+    head_scale: tuple[float, float] = (1.0, 1.0)  # size of a dataset's training heads, of the scan's own
     mass_effect_mm: tuple[float, float] = (0.0, 0.0)  # how far tissue is pushed at most
     labels: str = "whole"  # or 'brats'
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from scipy import ndimage
 
-from synthtumour.report import Brains, Row, contrast, evenly, short, tumours, volume
+from synthtumour.report import Brains, Row, contrast, evenly, number, short, tumours, volume
 from synthtumour.shape import brain_box
 from synthtumour.stage1 import region_of_stripped_scan
 from synthtumour.volume import InputError, read_volume
@@ -307,6 +307,8 @@ def _places(row: Row) -> list[list[float]]:
             np.array([row[f"{what}_{axis}_mm"] for axis in "ras"], float)
             for what in (stem, "brain_low", "brain_high")
         )
+        if stem != "centre":  # drawn in the scan, before its head was resized
+            at *= number(row, "head_scale") or 1
         places.append(((at - low) / (high - low) - 0.5).tolist())
     return places
 

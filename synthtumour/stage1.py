@@ -44,6 +44,7 @@ _RIM_MM = 5.0  # how far around a tumour its contrast is measured
 # A whole head is never this small, a brain never this large.
 LARGEST_BRAIN_ML = 2300.0
 LEAST_BACKGROUND = 0.15
+HEAD_SCALES = (0.2, 2.0)  # how far a head may be resized
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,20 @@ class Synthesis:
     image: Volume
     label: Volume
     record: dict[str, Any]
+
+    def resized(self, factor: float) -> Synthesis:
+        """The case with its head, tumours in it, so many times as large: the same voxels of another size.
+
+        What was measured in the record follows; what was drawn stays in the scan's own mm.
+        """
+        measured = dict(self.record["measured"])
+        for name, value in measured.items():
+            if name.endswith("_ml"):
+                measured[name] = round(value * factor**3, 4)
+            elif name.endswith("_mm") and value is not None:
+                measured[name] = [round(x * factor, 3) for x in value]
+        record = {**self.record, "measured": measured}
+        return Synthesis(self.image.resized(factor), self.label.resized(factor), record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +201,15 @@ def resynthesise(scan: Volume, brain_mask: Volume, record: dict[str, Any]) -> Sy
     if not np.isfinite(made.image.array[brain_mask.array > 0]).all():
         raise InputError("not a record of a synthetic case: its numbers lead to none")
     return made
+
+
+def head_scale_in(record: dict[str, Any]) -> float:
+    """By how much the head of a case was resized when it was written; InputError if that makes no sense."""
+    scale = record.get("head_scale", 1.0)
+    least, most = HEAD_SCALES
+    if not (isinstance(scale, (int, float)) and least <= scale <= most):
+        raise InputError(f"not a record of a synthetic case: head_scale {scale!r}, not {least:g} to {most:g}")
+    return float(scale)
 
 
 def _check_record(record: dict[str, Any]) -> None:
@@ -346,7 +370,9 @@ def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None) -> Volu
 
 
 def skull_stripped(scan: Volume, brain_mask: Volume) -> Volume:
-    """`scan` with zero outside the brain."""
+    """`scan` with zero outside the brain; InputError if the mask is on another grid."""
+    if differences := scan.grid.differences(brain_mask.grid):
+        raise InputError(f"on another grid than the brain mask: {differences} (in RAS order); resample it")
     return scan.with_array(np.where(brain_mask.array > 0, scan.array, scan.array.dtype.type(0)))
 
 

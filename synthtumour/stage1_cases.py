@@ -55,7 +55,11 @@ def load_scan(source: Source) -> Loaded:
     channels = [(contrast, read_volume(path)) for contrast, path in source.channels]
     if source.skull_strip:
         scan = skull_stripped(scan, brain)
-        channels = [(contrast, skull_stripped(channel, brain)) for contrast, channel in channels]
+        for n, (contrast, channel) in enumerate(channels):
+            try:
+                channels[n] = contrast, skull_stripped(channel, brain)
+            except InputError as error:
+                raise InputError(f"{source.channels[n][1]}: {error}") from error
     box = brain_box_columns(brain.array > 0, brain.grid)
     return Loaded(source, scan, brain, prior, tuple(channels), box)
 
@@ -86,21 +90,25 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
         ]
     except InputError as error:
         raise InputError(f"{source.shown}: {error}") from error
-    volumes = (made.label, made.image, *others)
+    head_scale = parameters["head_scale"]
+    written = made.resized(head_scale)
+    volumes = (written.label, written.image, *(other.resized(head_scale) for other in others))
     for volume, path in zip(volumes, case.outputs, strict=False):
         write_in_place(volume, path)
     for path in case.outputs[len(volumes) :]:
         from synthtumour.preview import write_stage1_preview
 
-        write_stage1_preview(path, case.name, scan, brain, made)
-    record = {**made.record, "skull_strip": source.skull_strip}
+        before = scan.resized(head_scale), brain.resized(head_scale)
+        write_stage1_preview(path, case.name, *before, written)
+    record = {**made.record, "skull_strip": source.skull_strip, "head_scale": head_scale}
     if source.made_mask:
         record["brain_mask"] = source.made_mask
     drawn = {f"tumour{n}": tumour for n, tumour in enumerate(record["tumours"], 1)}
     return {
-        **flattened(record["measured"]),
+        **flattened(written.record["measured"]),
         "tumours": len(drawn),
-        **loaded.brain_box,
+        "head_scale": head_scale,
+        **{column: round(mm * head_scale, 3) for column, mm in loaded.brain_box.items()},
         **flattened(record["rendering"]),
         **flattened(drawn),
         "record": json.dumps(record),

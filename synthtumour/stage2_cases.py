@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -210,9 +210,10 @@ def read_head(files: HeadFiles) -> Head:
     """The channels and the brain; zero outside the brain if the files are to be skull-stripped."""
     channels = [read_volume(path) for path in files.channels]
     brain = prepare_brain(channels[0], files.channels[0], files.mask)
+    head = check_channels(tuple(channels), brain.array > 0, files.channels)
     if files.skull_strip:
-        channels = [skull_stripped(channel, brain) for channel in channels]
-    return check_channels(tuple(channels), brain.array > 0, files.channels)
+        return replace(head, channels=tuple(skull_stripped(channel, brain) for channel in channels))
+    return head
 
 
 def _recipient(files: HeadFiles) -> Head:

@@ -442,6 +442,10 @@ def test_channel_option(make_head: MakeHead, tmp_path: Path, capsys: pytest.Capt
     for arguments, said in (
         (channel, "need tumours of --preset diverse"),
         (["--preset", "diverse", "--channel", "t2", str(coarse), outputs[2]], "another grid"),
+        (
+            ["--preset", "diverse", "--skull-strip", "--channel", "t2", str(coarse), outputs[2]],
+            "another grid",
+        ),
         (["--preset", "diverse", "--channel", "pd", str(t2), outputs[2]], "--channel pd: choose one of"),
     ):
         assert resect_multi_tumor.main([*common, *arguments]) == 2
@@ -512,15 +516,26 @@ def test_channels_of_a_folder(
     assert prompt_multi_tumor.main([*arguments, "--workers", "1"]) == 2
     assert "--channels needs --preset diverse" in capsys.readouterr().err
     arguments += ["--preset", "diverse", "--tumour-free-probability", "0", "--workers", "1"]
+    arguments += ["--head-scale", "0.5", "0.5"]
+    t2 = tmp_path / "in/s0/t2.nii.gz"
+    content = t2.read_bytes()
+    t2.write_bytes(make_head("coarse", spacing=(3.0, 3.0, 3.0)).read_bytes())
+    for strip in ([], ["--skull-strip"]):
+        assert prompt_multi_tumor.main([*arguments, "--overwrite", *strip]) == 1
+        failed = capsys.readouterr().out
+        assert "t2" in failed and "on another grid" in failed and "1 failed" in failed
+    t2.write_bytes(content)
+    arguments.append("--overwrite")
     assert prompt_multi_tumor.main(arguments) == 0
     assert "did not make" not in capsys.readouterr().out
     about = json.loads((output / "dataset.json").read_text())
     assert about["channel_names"] == {"0": "FLAIR", "1": "T1CE", "2": "T2"}
     for label in (output / "labelsTr").glob("*.nii.gz"):
-        images = [
-            in_order(output / f"imagesTr/{label.name.removesuffix('.nii.gz')}_000{n}.nii.gz")
-            for n in range(3)
-        ]
+        name = label.name.removesuffix(".nii.gz")
+        paths = [output / f"imagesTr/{name}_000{n}.nii.gz" for n in range(3)]
+        spacing = (2.0, 2.0, 2.0) if name.endswith("val") else (1.0, 1.0, 1.0)
+        assert all(sitk.ReadImage(str(path)).GetSpacing() == spacing for path in (label, *paths))
+        images = [in_order(path) for path in paths]
         assert in_order(label).any() and not any(np.array_equal(images[0], other) for other in images[1:])
 
 

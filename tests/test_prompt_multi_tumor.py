@@ -154,6 +154,48 @@ def test_every_row_can_be_made_again(subjects: Path, tmp_path: Path) -> None:
         assert label.read_bytes() == (output / f"labelsTr/{case}.nii.gz").read_bytes()
 
 
+def test_training_heads_are_resized_by_their_headers_alone(
+    make_head: MakeHead, subjects: Path, tmp_path: Path
+) -> None:
+    """Against the same run without it: the same voxels, every length and coordinate times `head_scale`."""
+    options = ("--variants", "2", "--tumour-free-fraction", "0.5", "--seed", "4")
+    as_scanned, smaller = tmp_path / "a/Dataset001_A", tmp_path / "b/Dataset001_A"
+    assert prompt(subjects, as_scanned, *options) == 0
+    assert prompt(subjects, smaller, *options, "--head-scale", "0.5", "0.8") == 0
+    before, after = rows_of(as_scanned), rows_of(smaller)
+    assert before.keys() == after.keys()
+    scales = set()
+    for case, row in after.items():
+        scale = float(row["head_scale"])
+        assert float(before[case]["head_scale"]) == 1 and (row["task"] == "train" or scale == 1)
+        for name in (f"imagesTr/{case}_0000.nii.gz", f"labelsTr/{case}.nii.gz"):
+            old, new = (sitk.ReadImage(str(folder / name)) for folder in (as_scanned, smaller))
+            assert (
+                np.array_equal(*map(sitk.GetArrayFromImage, (old, new)))
+                and old.GetPixelID() == new.GetPixelID()
+            )
+            for was, is_now in ((old.GetSpacing(), new.GetSpacing()), (old.GetOrigin(), new.GetOrigin())):
+                assert np.allclose(np.array(was) * scale, is_now, rtol=1e-6)
+            assert np.allclose(old.GetDirection(), new.GetDirection(), atol=1e-6)
+        label = sitk.ReadImage(str(smaller / f"labelsTr/{case}.nii.gz"))
+        ml = sitk.GetArrayFromImage(label).sum() * np.prod(label.GetSpacing()) / 1000
+        assert float(row["volume_ml"]) == pytest.approx(ml, abs=0.001)
+        for column in ("centre_r_mm", "brain_high_s_mm"):
+            if row[column]:
+                assert float(row[column]) == pytest.approx(scale * float(before[case][column]), abs=0.01)
+        if row["task"] == "train":
+            scales.add(scale)
+    assert len(scales) > 3 and 0.5 <= min(scales) < max(scales) <= 0.8
+    case = next(case for case, row in after.items() if float(row["head_scale"]) < 1 and row["tumours"] == "1")
+    image, label = tmp_path / "i.nii.gz", tmp_path / "l.nii.gz"
+    again = ["--from-record", str(smaller / "manifest.csv"), "--case", case]
+    assert (
+        resect_multi_tumor.main([str(subjects / after[case]["source"]), str(image), str(label), *again]) == 0
+    )
+    assert image.read_bytes() == (smaller / f"imagesTr/{case}_0000.nii.gz").read_bytes()
+    assert label.read_bytes() == (smaller / f"labelsTr/{case}.nii.gz").read_bytes()
+
+
 def test_tumour_free_cases(subjects: Path, tmp_path: Path) -> None:
     output = tmp_path / "Dataset001_A"
     assert prompt(subjects, output, "--tumour-free-fraction", "1", "--val-fraction", "0.4") == 0
@@ -318,6 +360,8 @@ def test_a_replaced_scan_is_made_anew(make_head: MakeHead, subjects: Path, tmp_p
         (["--workers", "0"], "--workers 0"),
         (["--val-fraction", "1"], "--val-fraction 1"),
         (["--tumour-free-fraction", "-0.1"], "--tumour-free-fraction -0.1"),
+        (["--head-scale", "0.9", "0.5"], "--head-scale 0.9 0.5"),
+        (["--head-scale", "0.1", "1"], "--head-scale 0.1 1"),
         (["--subjects", "nobody"], "--subjects nobody"),
         (["--min-volume", "9e9"], "--min-volume"),
         (["--image-name", "gone.nii.gz"], "holds no scan"),

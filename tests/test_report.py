@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import ROOT, head_image
@@ -461,6 +462,24 @@ def browse() -> Iterator[Callable[..., Any]]:
         finally:
             for driver in drivers:
                 driver.quit()
+
+
+def test_places_do_not_depend_on_the_size_of_the_head() -> None:
+    """Several tumours: where each was drawn is in the scan's own mm, the brain's box in the file's."""
+    from synthtumour.report_figures import _places
+
+    drawn = {"tumour1_shape_centre": (10.0, -20.0, 30.0), "tumour2_shape_centre": (-40.0, 5.0, 0.0)}
+    box = {"brain_low": (-70.0, -100.0, -50.0), "brain_high": (70.0, 80.0, 90.0)}
+
+    def places(scale: float) -> list[list[float]]:
+        row: dict[str, object] = {"volume_ml": 20.0, "tumours": 2, "head_scale": scale}
+        for factor, named in ((1.0, drawn), (scale, box)):
+            for name, at in named.items():
+                row |= {f"{name}_{axis}_mm": factor * mm for axis, mm in zip("ras", at, strict=True)}
+        return _places(row)
+
+    assert np.allclose(places(0.6), places(1.0)) and np.shape(places(1.0)) == (2, 3)
+    assert places(1.0)[0] == pytest.approx([80 / 140 - 0.5, 80 / 180 - 0.5, 80 / 140 - 0.5])
 
 
 def fetched(driver: Any) -> list[str]:

@@ -44,11 +44,13 @@ def test_cost_against_cases_and_voxels(make_head: MakeHead, tmp_path: Path) -> N
 
 
 @pytest.mark.peer
-def test_a_patch_gets_its_tumour_in_60_ms_and_five_times_faster_than_a_deformation(tmp_path: Path) -> None:
-    figures, _ = measured(tmp_path, "--parts", "patch", "--cases", 9)
+def test_a_patch_gets_its_tumour_many_times_faster_than_a_deformation(tmp_path: Path) -> None:
+    # Ratios: milliseconds are the machine's. On a quiet one 45 times are 60 ms, and 55 to 63 were measured.
+    figures, printed = measured(tmp_path, "--parts", "patch", "--cases", 25)
     cpu_s = {row: figure["cpu_s"] for row, figure in figures["patch"].items()}
-    assert cpu_s["synthesise_patch"] < 0.06
-    assert cpu_s["tio.RandomElasticDeformation"] >= 5 * max(cpu_s["RandomTumour"], cpu_s["synthesise_patch"])
+    deformation_s = cpu_s["tio.RandomElasticDeformation"]
+    assert deformation_s >= 35 * cpu_s["synthesise_patch"], printed
+    assert deformation_s >= 25 * cpu_s["RandomTumour"], printed
 
 
 @pytest.mark.peer

@@ -186,13 +186,22 @@ def test_healthy_scans_in_nnunet_form_and_channels_mixed_alike(data: Path) -> No
         assert float(row[f"contrast_mixed{suffix}"]) == pytest.approx(
             float(row[f"contrast_donor{suffix}"]), 0.01
         )
-    (data / "D/imagesTr/p1_0001.nii.gz").unlink()
+    second = data / "D/imagesTr/p1_0001.nii.gz"
+    second.unlink()
     options[options.index("Two")] = "Other"
     options[options.index("--mask_check_path") + 1] = str(data / "CHECK2")
     assert script.main(options) == 1
     assert [(row["case"], row["rejected"]) for row in rows_of(data / "CHECK2/rejected.csv")] == [
         ("p1", "unusable file")
     ]
+    write(head_image(seed=1, spacing=(3.0, 3.0, 3.0))[0], second, "LPS")
+    for number, strip in enumerate(([], ["--skull-strip"]), start=3):
+        check = data / f"CHECK{number}"
+        options[options.index("--mask_check_path") + 1] = str(check)
+        options[options.index("--prefix") + 1] = f"Other{number}"
+        assert script.main([*options, *strip]) == 1
+        (row,) = rows_of(check / "rejected.csv")
+        assert row["rejected"] == "unusable file" and "p1_0001.nii.gz: on another grid" in row["reason"]
 
 
 @pytest.mark.parametrize(
