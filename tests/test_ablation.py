@@ -177,6 +177,6 @@ def test_a_stopped_run_leaves_no_training_behind(work: Path) -> None:
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
+    assert process.wait(timeout=60) == 143
     assert not any(Path(f"/proc/{log.read_text().strip()}").exists() for log in logs)
     assert not logs[0].with_name("Dataset001_paper_800_2.log").exists() and results(work) == {}

@@ -349,13 +349,13 @@ SCRIPT = """
 """
 
 
-def start(folder: Path, script: Path, sleep: float = 0.15, enough: int = 4) -> subprocess.Popen[bytes]:
+def start(folder: Path, script: Path, sleep: float = 0.3, enough: int = 4) -> subprocess.Popen[bytes]:
     """A run of 24 cases in a process of its own, once `enough` of them are made."""
     tests = Path(__file__).resolve().parent
     text = SCRIPT.format(tests=str(tests), root=str(tests.parent), folder=str(folder), sleep=sleep)
     script.write_text(textwrap.dedent(text))
     process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while len(list((folder / "made").glob("c*"))) < enough:
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.02)
@@ -374,7 +374,7 @@ def test_kill_9_ends_the_workers_and_the_same_command_carries_on(tmp_path: Path)
     process = start(folder, tmp_path / "script.py")
     process.kill()
     process.wait()
-    give_up = time.monotonic() + 5
+    give_up = time.monotonic() + 30  # at once on a quiet machine
     workers = {int(line.split()[1]) for line in (folder / "made/log.txt").read_text().splitlines()}
     while any(map(is_running, workers)) and time.monotonic() < give_up:
         time.sleep(0.05)
@@ -383,7 +383,7 @@ def test_kill_9_ends_the_workers_and_the_same_command_carries_on(tmp_path: Path)
     assert list((folder / "made").glob(".*"))  # half made, or about to be given its name
     with (folder / "journal.jsonl").open("a") as journal:
         journal.write('{"case": "c23_0", "sta')  # killed in the middle of a line
-    report = run(folder, groups_in(folder, 24, sleep=0.15), workers=2)
+    report = run(folder, groups_in(folder, 24, sleep=0.3), workers=2)
     assert report.made + report.kept == 24 and report.kept > 0
     assert len(set(logged(folder))) == 24 and len(logged(folder)) <= 24 + 4
     assert [row["status"] for row in manifest(folder)] == ["made"] * 24
@@ -415,13 +415,13 @@ def test_interruption_stops_soon_and_keeps_what_was_finished(tmp_path: Path, num
     process = start(folder, tmp_path / "script.py")
     begin = time.monotonic()
     process.send_signal(number)
-    assert process.wait(timeout=10) == 128 + number
-    assert time.monotonic() - begin < 6  # a second on a quiet machine
+    assert process.wait(timeout=60) == 128 + number
+    assert time.monotonic() - begin < 15  # a second on a quiet machine
     status = [row["status"] for row in manifest(folder)]
     there = {path.stem for path in (folder / "made").glob("c*")}
     assert {row["case"] for row in manifest(folder) if row["status"] == "made"} == there
     assert status.count("made") >= 4 and status.count("not made") > 0
-    report = run(folder, groups_in(folder, 24, sleep=0.15), workers=2)
+    report = run(folder, groups_in(folder, 24, sleep=0.3), workers=2)
     assert (report.made, report.kept) == (status.count("not made"), status.count("made"))
     assert len(logged(folder)) == 24  # nothing twice
 
@@ -431,8 +431,8 @@ def test_a_case_that_does_not_end_is_cut_off(tmp_path: Path) -> None:
     time.sleep(2)
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=15) == 130
-    assert time.monotonic() - begin < 9
+    assert process.wait(timeout=90) == 130
+    assert time.monotonic() - begin < 30  # of the 60 it would take
 
 
 def test_usable_cores_respects_cgroups(tmp_path: Path) -> None:

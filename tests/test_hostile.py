@@ -205,10 +205,10 @@ def test_a_bomb_is_refused_before_anything_is_allocated(extension: str, nifti: b
         content = bytearray(nifti)
         struct.pack_into("<3h", content, 42, 9999, 9999, 9999)
         path.write_bytes(gzip.compress(content) if extension == ".nii.gz" else content)
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(InputError, match=f"promises 999700029999 voxels .*more than {MOST_VOXELS}"):
         read_volume(path)
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 VOXELS = np.random.default_rng(0).integers(0, 99, 120, np.int16).tobytes()  # of 6 x 5 x 4
@@ -410,9 +410,9 @@ def test_records_with_surprising_values(
                 output.unlink(missing_ok=True)
             (tmp_path / "changed.json").write_text(json.dumps(with_value(record, path, value)))
             capsys.readouterr()
-            begin = time.perf_counter()
+            begin = time.process_time()
             code = resect(scan, *outputs, "--from-record", tmp_path / "changed.json")
-            assert time.perf_counter() - begin < 20, (path, value)
+            assert time.process_time() - begin < 20, (path, value)
             assert code in (0, 2), (path, value, capsys.readouterr())
             if code:
                 one_line(capsys)

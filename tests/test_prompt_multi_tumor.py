@@ -300,7 +300,7 @@ def test_killed_or_interrupted_and_resumed_equals_undisturbed(subjects: Path, tm
         output = tmp_path / number.name / "Dataset001_A"
         process = script(subjects, output)
         process.send_signal(number)
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=60)
         images = list(output.glob("*Tr/s*"))
         assert len(images) < len(images_of(whole))
         if number == signal.SIGINT:

@@ -57,11 +57,13 @@ def test_script_prints_one_line_and_exits_0(make_head: MakeHead, tmp_path: Path)
 def test_help_answers_at_once_and_names_every_option() -> None:
     fastest = np.inf
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         done = subprocess.run(
             [sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=True
         )
-        fastest = min(fastest, time.perf_counter() - start)
+        after = os.times()  # CPU time: a busy machine delays any program
+        took = after.children_user + after.children_system - before.children_user - before.children_system
+        fastest = min(fastest, took)
     assert fastest < 0.5
     for option in (
         "--brain-mask --seed -s --preset --task --min-volume -miv --max-volume -mav --volumes-path -p "

@@ -367,7 +367,7 @@ def test_ctrl_c_leaves_whole_files_and_the_same_command_carries_on(data: Path) -
     while not list((data / "D").glob("labelsTrMix/[!.]*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "carries on" in out
     there = files_of(data / "D")
     assert 0 < len(there) < 120 and not [name for name in there if "/." in f"/{name}"]
