@@ -58,7 +58,7 @@ VARIANTS = {
     "val-mixed": ("--val-task", "mixed"),
     "many-cores": ("--core-probability", "0.5"),
     "few-val": ("--val-fraction", "0.2"),
-    "smaller-heads": ("--head-scale", "0.7", "1"),
+    "heads-as-scanned": ("--head-scale", "1", "1"),
 }
 CASES_A_SCAN = 6  # 90 from 15 scans
 

@@ -76,7 +76,7 @@ PRESETS = {
         num_tumours=(1, 3),
         several_probability=0.3,
         core_probability=0.2,
-        intensity_range=(3.0, 6.5),  # robust standard deviations of the brain above its median
+        intensity_range=(2.5, 7.0),  # robust standard deviations of tissue above the brain's median
         core_intensity_range=(0.8, 1.2),  # this and the blur: model 'paper' only
         blur_sigma_mm=5.0,
         buffer_sigma_mm=0.7,
@@ -85,6 +85,7 @@ PRESETS = {
         nodule_probability=0.3,
         distractor_probability=0.5,
         tumour_free_probability=0.2,
+        head_scale=(0.6, 0.9),
     ),
 }
 
@@ -140,7 +141,7 @@ class GliomaRanges:
     nodule_volumes: float = 3.0
     nodule_lift: Range = (0.75, 1.25)
     # oedema
-    edge_mm: Range = (1.0, 8.0)  # log-uniform
+    edge_mm: Range = (2.0, 10.0)  # log-uniform
     falloff: Range = (0.0, 0.4)
     texture: Range = (0.02, 0.14)
     texture_mm: Range = (8.0, 30.0)
@@ -170,10 +171,10 @@ class GliomaRanges:
     spots_probability: float = 0.5
     spots: tuple[int, int] = (1, 8)
     spot_radius_mm: Range = (1.5, 7.0)  # log-uniform
-    spot_lift: Range = (1.0, 3.5)  # robust standard deviations of the brain
+    spot_lift: Range = (1.3, 4.5)  # robust standard deviations of tissue
     caps_probability: float = 0.25
     caps_mm: Range = (2.0, 6.0)
-    caps_lift: Range = (1.0, 3.0)
+    caps_lift: Range = (1.3, 4.0)
     caps_noise_mm: Range = (8.0, 30.0)
     spot_pair_probability: float = 0.6
     cortex_probability: float = 0.25

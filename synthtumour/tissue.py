@@ -31,7 +31,9 @@ class Tissue:
     block: tuple[int, int, int]
     grid: Grid
     median: float  # of the brain's intensities
-    spread: float  # their standard deviation, robust (MAD)
+    spread: (
+        float  # robust standard deviation (MAD) of those of tissue: sulci and ventricles say nothing of it
+    )
     brain: np.ndarray  # bool
     matter: np.ndarray  # 0 CSF to 1 tissue
     ventricle: np.ndarray  # bool
@@ -88,7 +90,7 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     median = float(np.median(sample))
     if not median > 0:
         raise InputError("the brain has no signal above zero in most of its voxels; use another scan or mask")
-    spread = 1.4826 * float(np.median(np.abs(sample - median)))
+    spread = _spread(sample[sample > _DARK * median])
     affine = grid.affine.copy()
     affine[:3, :3] *= block
     affine[:3, 3] = grid.to_ras(np.array([s.start + (n - 1) / 2 for s, n in zip(tight, block, strict=True)]))
@@ -111,12 +113,15 @@ def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) ->
     mask = np.maximum(_block_means(brain[tissue.box], tissue.block), 1e-3)
     values = _block_means(np.where(brain[tissue.box], channel[tissue.box], 0), tissue.block) / mask
     solid = tissue.brain & (tissue.matter > 0.5)
-    median = float(np.median(_sample(values[solid])))
+    sample = _sample(values[solid])
+    median = float(np.median(sample))
     if not median > 0:
         raise InputError("a channel has no signal above zero in most of the brain; use another scan")
-    spread = 1.4826 * float(np.median(np.abs(_sample(values[tissue.brain]) - median)))
     return replace(
-        tissue, median=median, spread=spread, level=_level(values, tissue.matter, median, tissue.spacing_mm)
+        tissue,
+        median=median,
+        spread=_spread(sample),
+        level=_level(values, tissue.matter, median, tissue.spacing_mm),
     )
 
 
@@ -140,6 +145,11 @@ def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarra
 def _sample(values: np.ndarray) -> np.ndarray:
     """Evenly spaced ones of `values` (n,), some 20 000: enough for robust statistics."""
     return values[:: max(len(values) // 20_000, 1)]
+
+
+def _spread(sample: np.ndarray) -> float:
+    """Standard deviation of `sample` (n,) that a few lesions do not change."""
+    return 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
 
 
 def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -155,13 +156,15 @@ def test_every_row_can_be_made_again(subjects: Path, tmp_path: Path) -> None:
 
 
 def test_training_heads_are_resized_by_their_headers_alone(
-    make_head: MakeHead, subjects: Path, tmp_path: Path
+    subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Against the same run without it: the same voxels, every length and coordinate times `head_scale`."""
     options = ("--variants", "2", "--tumour-free-fraction", "0.5", "--seed", "4")
     as_scanned, smaller = tmp_path / "a/Dataset001_A", tmp_path / "b/Dataset001_A"
     assert prompt(subjects, as_scanned, *options) == 0
+    assert "training heads" not in capsys.readouterr().out
     assert prompt(subjects, smaller, *options, "--head-scale", "0.5", "0.8") == 0
+    assert re.search(r"training heads: 0\.[56]\d* to 0\.[67]\d* times", capsys.readouterr().out)
     before, after = rows_of(as_scanned), rows_of(smaller)
     assert before.keys() == after.keys()
     scales = set()
