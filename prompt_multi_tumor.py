@@ -459,7 +459,7 @@ def finish(
     if args.preview:
         say(f"pictures: {dataset.folder / PREVIEWS_FOLDER}")
         say(f"some of them on one sheet: {dataset.folder / SHEET_FILE}")
-    sizes = {float(row["head_scale"]) for row in there if row["split"] == "train"}
+    sizes = {float(str(row["head_scale"])) for row in there if row["split"] == "train"}
     if sizes - {1.0}:
         which = f"{min(sizes):g} to {max(sizes):g} times the size they were scanned in"
         say(f"training heads: {which} (--head-scale 1 1 leaves them)")
