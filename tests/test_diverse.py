@@ -49,6 +49,18 @@ def integer_head() -> tuple[Volume, Volume]:
     return volumes[0], volumes[1]
 
 
+def test_wide_ventricles_make_no_tumour_brighter() -> None:
+    """Brightness counts standard deviations of tissue, of which an old brain's CSF is no part."""
+    scan, brain = integer_head()
+    older = scan.array.copy()
+    older[24:46, 20:60, 15:45] = 60  # a fourth of the brain
+    factors = []
+    for array in (scan.array, older):
+        case = made((scan.with_array(array), brain), replace(PLAIN, max_volume_mm3=4_000.0))
+        factors.append(case.record["tumours"][0]["intensity"]["factor"])
+    assert factors[1] == pytest.approx(factors[0], rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("task", "seed", "digest"),
     [("train", 3, "136481a74ce65769"), ("val", 3, "98cc8bc679d7d055"), ("train", 11, "9370763bc1d371e8")],
@@ -496,6 +508,9 @@ def test_a_folder_of_diverse_cases(make_head: MakeHead, tmp_path: Path) -> None:
     assert values == {0, 1, 2, 3}
     kinds = {(row["split"], row["kind"]) for row in rows}
     assert kinds == {("train", "synthetic"), ("train", "tumour-free"), ("val", "synthetic")}
+    sizes = {task: {float(r["head_scale"]) for r in rows if r["split"] == task} for task in ("train", "val")}
+    low, high = PRESETS["diverse"].head_scale
+    assert sizes["val"] == {1.0} and low <= min(sizes["train"]) < max(sizes["train"]) <= high < 1
     again = [tmp_path / name for name in ("i.nii.gz", "l.nii.gz")]
     one = next(row for row in rows if row["kind"] == "synthetic")
     source = str(tmp_path / "in" / one["source"])
