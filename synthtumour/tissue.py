@@ -31,9 +31,7 @@ class Tissue:
     block: tuple[int, int, int]
     grid: Grid
     median: float  # of the brain's intensities
-    spread: (
-        float  # robust standard deviation (MAD) of those of tissue: sulci and ventricles say nothing of it
-    )
+    spread: float  # standard deviation of those of tissue (CSF left out), robust (MAD)
     brain: np.ndarray  # bool
     matter: np.ndarray  # 0 CSF to 1 tissue
     ventricle: np.ndarray  # bool
