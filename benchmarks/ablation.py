@@ -59,6 +59,7 @@ VARIANTS = {
     "many-cores": ("--core-probability", "0.5"),
     "few-val": ("--val-fraction", "0.2"),
     "heads-as-scanned": ("--head-scale", "1", "1"),
+    "fainter": ("--intensity-range", "1.5", "6"),
 }
 CASES_A_SCAN = 6  # 90 from 15 scans
 
