@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from synthtumour.brain.masks import LARGEST_BRAIN_ML, LEAST_BACKGROUND
+from synthtumour.brain.measures import black_level
+from synthtumour.errors import InputError
 from synthtumour.presets import Preset
-from synthtumour.pseudo_labels import black_level
-from synthtumour.stage1 import LARGEST_BRAIN_ML, LEAST_BACKGROUND, synthesise_patch, untouched
-from synthtumour.volume import InputError, Volume
+from synthtumour.stage1.synthesis import synthesise_patch, untouched
+from synthtumour.volume.volume import Volume
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -70,12 +72,12 @@ class FreshTumours:
             if brain_ml > LARGEST_BRAIN_ML or brain.mean() > 1 - LEAST_BACKGROUND:
                 raise InputError(
                     f"{identifier}: not skull-stripped, and tumours would get into the skull; make it "
-                    "with prompt_multi_tumor.py --skull-strip --tumour-free-probability 1"
+                    "with prompt_multi_tumor.py --skull-strip --without-tumour 1"
                 )
         if not tumour_free:
             raise InputError(
                 "every training case has a tumour already, so none would be drawn; make the dataset with "
-                "prompt_multi_tumor.py --skull-strip --tumour-free-probability 1, or use nnUNetTrainer"
+                "prompt_multi_tumor.py --skull-strip --without-tumour 1, or use nnUNetTrainer"
             )
 
     def _with_tumours(

@@ -11,9 +11,11 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_numpy
 
+from synthtumour.errors import InputError
 from synthtumour.presets import Preset, preset_of
-from synthtumour.stage1 import synthesise, with_same_tumours
-from synthtumour.volume import InputError, Volume
+from synthtumour.stage1.contrasts import with_same_tumours
+from synthtumour.stage1.synthesis import synthesise
+from synthtumour.volume.volume import Volume
 
 
 class RandTumourd(RandomizableTransform, MapTransform):

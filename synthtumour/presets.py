@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SHAPES = ("noisy", "ellipsoid", "cuboid")
+INFILTRATIVE = "infiltrative"  # the shape that grows through the scan's own tissue
+TASKS = ("train", "val")
+VAL_TASKS = ("scaled", "flat", "rings")
+MIXED = "mixed"  # one of VAL_TASKS, drawn for each case
+CONTRASTS = ("t1", "t1ce", "t2")  # of channels beside FLAIR
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -11,7 +18,7 @@ class Preset:
 
     name: str
     # shape model
-    shape: str  # 'noisy', 'ellipsoid' or 'cuboid'
+    shape: str  # one of SHAPES or INFILTRATIVE
     min_volume_mm3: float
     max_volume_mm3: float
     max_axis_ratio: float
@@ -31,7 +38,7 @@ class Preset:
     volumes_mm3: tuple[float, ...] = ()  # drawn from this list instead of the range, if any
     # which rooms make the tumours: 'paper' (shape, intensity) or 'glioma' (growth, appearance, distractors)
     model: str = "paper"
-    val_task: str = "scaled"  # one of intensity.VAL_TASKS, or 'mixed': one of them drawn for each case
+    val_task: str = "scaled"  # one of VAL_TASKS, or MIXED
     # model 'glioma' only
     several_probability: float = 1.0  # how often num_tumours is drawn; else the least
     nodule_probability: float = 0.0  # how often a tumour is small and bright

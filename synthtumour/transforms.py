@@ -16,16 +16,13 @@ from torchio import LabelMap, Subject
 from torchio.transforms.augmentation import RandomTransform
 from torchio.transforms.intensity_transform import IntensityTransform
 
-from synthtumour.intensity import TASKS
-from synthtumour.presets import Preset, preset_of
-from synthtumour.stage1 import (
-    Synthesis,
-    region_of_stripped_scan,
-    resynthesise,
-    synthesise,
-    with_same_tumours,
-)
-from synthtumour.volume import InputError, Volume
+from synthtumour.brain.masks import region_of_stripped_scan
+from synthtumour.errors import InputError
+from synthtumour.presets import TASKS, Preset, preset_of
+from synthtumour.stage1.contrasts import with_same_tumours
+from synthtumour.stage1.record import resynthesise
+from synthtumour.stage1.synthesis import Synthesis, synthesise
+from synthtumour.volume.volume import Volume
 
 
 class Tumour(IntensityTransform):

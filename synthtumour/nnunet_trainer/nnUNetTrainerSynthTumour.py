@@ -14,10 +14,10 @@ if ROOT not in sys.path:  # for good: nnU-Net's workers need the package too
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class  # noqa: E402
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa: E402
 
+from synthtumour.dataset.nnunet import VAL_SUFFIX  # noqa: E402
+from synthtumour.errors import InputError  # noqa: E402
 from synthtumour.fresh_tumours import FreshTumours  # noqa: E402
-from synthtumour.nnunet import VAL_SUFFIX  # noqa: E402
 from synthtumour.presets import PRESETS, Preset  # noqa: E402
-from synthtumour.volume import InputError  # noqa: E402
 
 
 class nnUNetTrainerSynthTumour(nnUNetTrainer):
@@ -38,7 +38,7 @@ class nnUNetTrainerSynthTumour(nnUNetTrainer):
             raise InputError(
                 f"{self.plans_manager.dataset_name}: {len(training)} training cases and {len(validation)} of "
                 f"the validation task, whose names end in '{VAL_SUFFIX}'; make it with prompt_multi_tumor.py "
-                "--skull-strip --tumour-free-probability 1, from two subjects or more"
+                "--skull-strip --without-tumour 1, from two subjects or more"
             )
         return training, validation
 

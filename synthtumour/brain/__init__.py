@@ -1,0 +1,1 @@
+"""Brains: their masks, and what can be measured in them."""

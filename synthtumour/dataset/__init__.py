@@ -1,0 +1,1 @@
+"""Folders of scans: layouts of input, and the datasets of nnU-Net."""

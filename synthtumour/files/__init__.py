@@ -1,0 +1,1 @@
+"""Files: their names, checks, locks, whole writing, and whether they have changed."""

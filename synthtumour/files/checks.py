@@ -1,0 +1,54 @@
+"""Whether a file can be read, or written, looked at before any work."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from synthtumour.errors import InputError
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError unless `path` is a regular file that can be opened: a pipe would wait for ever."""
+    check_name(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file, so it cannot be read; check the name") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: not a file but a folder, pipe, socket or device; give a file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: cannot be read (Permission denied)")
+
+
+def check_output(path: Path, *inputs: Path | None) -> None:
+    """Raise InputError unless `path` can be written and is none of `inputs`."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written; choose another output path")
+    for other in inputs:
+        if other is not None and path.exists() and other.exists() and path.samefile(other):
+            raise InputError(f"{path}: output would overwrite the input {other}; choose another output path")
+
+
+def check_name(path: Path) -> None:
+    """Raise InputError for a name that is not UTF-8: SimpleITK would end the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: the file or folder name is not valid UTF-8; rename it") from error
+
+
+def is_taken(path: Path) -> bool:
+    """Whether the name is taken, be it by a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+def check_regular(path: Path) -> None:
+    """Raise InputError for a name that is taken, but by no file: one would wait for a pipe for ever."""
+    if is_taken(path) and not path.is_file():
+        raise InputError(f"{path}: not a regular file; move it, or choose another output folder")

@@ -1,0 +1,122 @@
+"""Options of Stage 2: how tumours are mixed in, and which pseudo-labels are good enough.
+
+They may be written with - or with _, as those of the published tool are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from synthtumour.presets import GateLimits, Mixing
+
+
+def add_option(group: argparse._ActionsContainer, name: str, *short: str, **how: object) -> None:
+    """`group.add_argument` for an option that may be written either way."""
+    other = name.replace("_", "-") if "_" in name else "--" + name[2:].replace("-", "_")
+    names = dict.fromkeys((name, *short, other))
+    group.add_argument(*names, dest=name[2:].replace("-", "_"), **how)  # type: ignore[arg-type]
+
+
+def add_mixing_options(parser: argparse.ArgumentParser) -> None:
+    """How a tumour is placed, cut out and blended, as far as most users choose."""
+    group, usual = parser.add_argument_group("mixing"), Mixing()
+    add_option(
+        group,
+        "--align",
+        choices=("brain", "affine", "none"),
+        default=usual.align,
+        help="brain box on brain box, brains registered, or coordinates as they are (default: %(default)s)",
+    )
+    add_option(
+        group,
+        "--mirror-probability",
+        type=float,
+        default=usual.mirror_probability,
+        metavar="P",
+        help="how often left and right are swapped (default: %(default)s)",
+    )
+    add_option(
+        group,
+        "--jitter",
+        type=float,
+        default=usual.jitter_mm,
+        metavar="MM",
+        help="standard deviation of a random shift of each tumour, along each axis (default: %(default)s)",
+    )
+    add_option(
+        group,
+        "--carve",
+        choices=("label", "distance"),
+        default=usual.carve,
+        help="cut along the label, or CarveMix's random distance from its border (default: %(default)s)",
+    )
+    add_option(
+        group,
+        "--buffer-sigma",
+        type=float,
+        default=usual.buffer_sigma_mm,
+        metavar="MM",
+        help="Gaussian sigma of the buffer layer round a tumour (default: %(default)s)",
+    )
+    add_option(
+        group,
+        "--min-remaining",
+        type=float,
+        default=usual.min_remaining,
+        metavar="F",
+        help="part of a tumour that must stay inside the recipient's brain, or it is drawn again "
+        "(default: %(default)s)",
+    )
+
+
+def add_rare_mixing_options(group: argparse._ArgumentGroup) -> None:
+    """The other ways of mixing, and the limits that a pseudo-label must keep to."""
+    add_option(
+        group, "--scale-per-axis", action="store_true", help="--align brain scales R, A and S each for itself"
+    )
+    add_option(
+        group,
+        "--blend",
+        choices=("buffer", "hard"),
+        default=Mixing().blend,
+        help="border of a mixed tumour (default: %(default)s)",
+    )
+    for field, metavar, text in (
+        ("min_island_ml", "ML", "smaller parts of a pseudo-label are dropped"),
+        ("max_components", "N", "only the largest parts are kept"),
+        ("max_hole_ml", "ML", "holes up to this size are filled"),
+        ("min_volume_ml", "ML", "a smaller label is rejected"),
+        ("max_brain_fraction", "F", "a label that is more of the brain is rejected"),
+        ("max_outside_fraction", "F", "a label that lies more outside the brain is rejected"),
+        ("min_contrast", "C", "a label whose mean differs by less from its surroundings' is rejected"),
+        ("min_confidence", "P", "a label of lower mean probability (nnU-Net's .npz beside it) is rejected"),
+    ):
+        default = getattr(GateLimits(), field)
+        add_option(
+            group,
+            "--" + field.replace("_", "-"),
+            type=int if field == "max_components" else float,
+            default=default,
+            metavar=metavar,
+            help=f"{text} (default: {'any' if default is None else f'{default:g}'})",
+        )
+
+
+def mixing_from(args: argparse.Namespace) -> Mixing:
+    """How tumours are mixed in."""
+    return Mixing(
+        align=args.align,
+        scale_per_axis=args.scale_per_axis,
+        mirror_probability=args.mirror_probability,
+        jitter_mm=args.jitter,
+        carve=args.carve,
+        blend=args.blend,
+        buffer_sigma_mm=args.buffer_sigma,
+        min_remaining=args.min_remaining,
+    )
+
+
+def limits_from(args: argparse.Namespace) -> GateLimits:
+    """What a pseudo-label must satisfy."""
+    return GateLimits(**{field: getattr(args, field) for field in asdict(GateLimits())})

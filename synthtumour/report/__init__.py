@@ -1,0 +1,1 @@
+"""report.html: rows of a manifest become figures and one page."""

@@ -1,0 +1,1 @@
+"""Runs over many cases: who makes which, in what process, and what is there already."""

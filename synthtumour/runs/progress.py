@@ -1,0 +1,143 @@
+"""What a run says: progress and each case on stderr while it works, a summary on stdout when it is done.
+
+A terminal gets a bar and colours (not with NO_COLOR set), anything else, such as the log of a cluster's job,
+a plain line now and then. `tell` is 'usual', 'verbose' (each case as it is made) or 'quiet' (of the summary
+how many cases were made, and what failed).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from synthtumour.text import printable
+
+if TYPE_CHECKING:
+    from synthtumour.runs.cases import Report
+    from synthtumour.runs.shards import Shard
+
+_RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
+_FIRST_WORDS = {"FAILED": _RED, "warning": _YELLOW, "interrupted:": _YELLOW, "next:": _BOLD}
+_LINE_EVERY_S = 60.0
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+
+
+class Progress:
+    """How far a run is: counts its cases, those that failed too, from `kept` to `total`."""
+
+    def __init__(self, total: int, kept: int, tell: str = "usual", unit: str = "cases") -> None:
+        self._tell, self._unit, self._kept = tell, unit, kept
+        self._done, self._failed = kept, 0
+        self._begin = self._told = time.monotonic()
+        self._bar = tqdm(
+            total=total,
+            initial=kept,
+            unit=f" {unit}",
+            file=sys.stderr,
+            disable=tell == "quiet" or not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            bar_format=_BAR,
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def count(self, name: str, entry: Mapping[str, Any]) -> None:
+        """A case has come to its end: `entry` is what the journal says of it."""
+        self._done += 1
+        if failed := entry["status"] == "failed":
+            self._failed += 1
+            self._bar.set_postfix_str(coloured(f"{self._failed} failed", _RED, sys.stderr), refresh=False)
+        self._bar.update()
+        if self._tell == "verbose":
+            self.write(_of_a_case(name, entry, failed))
+        elif self._tell == "usual" and self._bar.disable:
+            elapsed = time.monotonic() - self._begin
+            # once a minute, later on more rarely: some hundred lines a day
+            if time.monotonic() - self._told >= max(_LINE_EVERY_S, elapsed / 20):
+                self._told = time.monotonic()
+                rate = (self._done - self._kept) / elapsed
+                count = f"{self._done} of {self._bar.total} {self._unit}, {self._failed} failed"
+                self.write(f"{count}, {rate:.2f} {self._unit}/s")
+
+    def stopping(self) -> None:
+        self._bar.set_description("stopping")
+
+    @staticmethod
+    def write(text: str) -> None:
+        """A line on stderr, above the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+
+def _of_a_case(name: str, entry: Mapping[str, Any], failed: bool) -> str:
+    if failed:
+        return f"{coloured('FAILED', _RED, sys.stderr)} {printable(name)}: {printable(entry['reason'])}"
+    volume_ml = entry["made"].get("volume_ml")
+    volume = "" if volume_ml is None else f"{volume_ml:.1f} ml, "
+    return f"{coloured('made', _GREEN, sys.stderr)} {printable(name)}: {volume}{entry['seconds']:.2f} s"
+
+
+def speaker(tell: str) -> Callable[[str], None]:
+    """What prints the lines of a summary, of names made safe: nothing if it is to be quiet."""
+
+    def say(text: str) -> None:
+        text = printable(text)
+        for word, colour in _FIRST_WORDS.items():
+            if text.lstrip().startswith(word):
+                text = text.replace(word, coloured(word, colour, sys.stdout), 1)
+        print(text)
+
+    return say if tell != "quiet" else lambda _: None
+
+
+def tell_outcome(report: Report, tell: str, what: str = "cases") -> None:
+    """How many cases there are; those that failed, by reason; warnings and notes."""
+    say, always = speaker(tell), speaker("usual")
+    if tell != "quiet":
+        print()
+    there = report.made + report.kept
+    if report.interrupted:
+        always(f"interrupted: {there} of {len(report.rows)} {what} are there; the same command carries on")
+    elif not (report.made or report.failed or report.missing):
+        say(f"nothing to do: all {report.kept} {what} are there already")
+    made, failed = f"{report.made} made", f"{len(report.failed)} failed"
+    made = coloured(made, _GREEN, sys.stdout) if report.made else made
+    failed = coloured(failed, _RED, sys.stdout) if report.failed else failed
+    print(f"{what}: {made}, {report.kept} kept from before, {failed}")
+    for reason, names in groupby(report.failed, key=lambda entry: entry[1]):
+        always(f"  FAILED {', '.join(name for name, _ in names)}: {reason}")
+    for row in report.rows:
+        if row["warnings"]:
+            say(f"  warning {row['case']}: {row['warnings']}")
+    for note in report.notes:
+        (always if report.missing else say)(f"  note {note}")
+
+
+def tell_shard(report: Report, shard: Shard, tell: str) -> None:
+    """What there is of a shard; the rest is for --finalise."""
+    tell_outcome(report, tell, f"cases of shard {shard}")
+    say = speaker(tell)
+    say(f"when all {shard.count} shards are made: the same command with --finalise, without --shard")
+
+
+def typed(command: Sequence[str], *more: str) -> str:
+    """The `command` that was typed, with `more` options, as a shell takes it."""
+    program = ["python"] if Path(command[0]).suffix == ".py" else []
+    return shlex.join([*program, *command, *more])
+
+
+def coloured(text: str, colour: str, stream: TextIO) -> str:
+    """`text` in a colour if `stream` is a terminal and NO_COLOR (no-color.org) does not forbid it."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain else f"\033[{colour}m{text}\033[0m"

@@ -1,0 +1,165 @@
+"""Stage 2 in a worker: a look at every head (the gate), and one mixed case."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthtumour.errors import InputError
+from synthtumour.presets import GateLimits, Mixing
+from synthtumour.runs.cases import Case
+from synthtumour.stage2.heads import HeadFiles, checked_donor_of, read_donor, read_head, recipient_of
+from synthtumour.stage2.mix import Mixed, mix
+from synthtumour.stage2.placement import DoesNotFit, draw, place
+from synthtumour.stage2.pseudo_labels import Donor, Head, Rejected
+from synthtumour.streams import case_generator
+from synthtumour.text import volume_text
+from synthtumour.volume.grid import brain_box_columns
+from synthtumour.volume.writing import write_in_place
+
+_DRAWS_PER_PAIR = 4
+
+
+@dataclass(frozen=True)
+class MixSource:
+    """A donor and the recipients, by name, that its cases may need."""
+
+    donor: HeadFiles
+    limits: GateLimits
+    recipients: Mapping[str, HeadFiles]
+
+
+def gate_case(files: HeadFiles, limits: GateLimits) -> Case:
+    """The look at one head: a donor if it has a label, else a recipient."""
+    role = "donor" if files.label else "healthy"
+    parameters = {"limits": asdict(limits) if files.label else None, "files": files.about}
+    return Case(f"{role}/{files.name}", (), parameters, files.files, {"role": role, "name": files.name})
+
+
+def load_for_gate(source: tuple[HeadFiles, GateLimits]) -> tuple[HeadFiles, GateLimits]:
+    return source
+
+
+def look_at(loaded: tuple[HeadFiles, GateLimits], case: Case) -> Mapping[str, object]:
+    """Measures of a head that can be used; the kind and the reason of a rejection otherwise."""
+    files, limits = loaded
+    try:
+        head = read_head(files)
+        outside = np.count_nonzero(head.channels[0].array[~head.brain])
+        seen = {"whole_head": bool(outside > 0.1 * head.brain.sum())}
+        if files.label is None:
+            return {"brain_ml": round(int(head.brain.sum()) * head.grid.voxel_ml, 1), **seen}
+        measured = {**checked_donor_of(head, files, limits).measured, **seen}
+    except Rejected as error:
+        return {"rejected": error.kind, "why": str(error)}
+    except InputError as error:
+        return {"rejected": "unusable file", "why": str(error)}
+    contrasts = measured.pop("contrast")
+    measured.update({f"contrast{_suffix(number)}": value for number, value in enumerate(contrasts)})
+    return measured
+
+
+def load_for_mixing(source: MixSource) -> tuple[Donor, Mapping[str, HeadFiles]]:
+    return read_donor(source.donor, source.limits), source.recipients
+
+
+def mix_case(
+    name: str,
+    outputs: tuple[Path, ...],
+    source: MixSource,
+    recipients: tuple[str, ...],
+    mixing: Mixing,
+    seed: int,
+    split: str,
+) -> Case:
+    """One mixed case: `outputs` are its channels, its label and perhaps a picture."""
+    donor, first = source.donor, source.recipients[recipients[0]]
+    parameters = {
+        "seed": seed,
+        "mixing": asdict(mixing),
+        "limits": asdict(source.limits),
+        "donor": [donor.name, donor.about],
+        "recipients": [[recipient, source.recipients[recipient].about] for recipient in recipients],
+    }
+    columns = {
+        "id1": donor.name,
+        "id2": first.name,
+        "donor_subject": donor.subject,
+        "recipient_subject": first.subject,
+        "split": split,
+        "seed": seed,
+    }
+    inputs = [
+        *donor.files,
+        *(file for recipient in recipients for file in source.recipients[recipient].files),
+    ]
+    return Case(name, outputs, parameters, tuple(inputs), columns)
+
+
+def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Mapping[str, object]:
+    """Mix one case, trying its recipients in turn, write it, and return what the tables say of it."""
+    donor, known = loaded
+    parameters: Mapping[str, Any] = case.parameters
+    mixing = Mixing(**parameters["mixing"])
+    candidates = [known[name] for name, _ in parameters["recipients"]]
+    rng = case_generator(parameters["seed"], case.name)
+    files, recipient, mixed, attempts = _first_that_fits(donor, candidates, mixing, rng)
+    count = len(mixed.channels)
+    for image, path in zip((*mixed.channels, mixed.label), case.outputs[: count + 1], strict=True):
+        write_in_place(image, path)
+    for path in case.outputs[count + 1 :]:
+        from synthtumour.stage2.picture import write_picture
+
+        volume = volume_text(mixed.record["measured"]["volume_ml"])
+        turned = " mirrored" if mixed.record["placement"]["mirrored"] else ""
+        facts = f"{volume}, {parameters['donor'][0]}{turned} in {files.name}, seed {parameters['seed']}"
+        write_picture(path, case.name, facts, donor, recipient, mixed)
+    chosen = {"id2": files.name, "recipient_subject": files.subject, "attempts": attempts}
+    return {**chosen, **_columns(mixed.record), **brain_box_columns(recipient.brain, recipient.grid)}
+
+
+def _first_that_fits(
+    donor: Donor, recipients: Iterable[HeadFiles], mixing: Mixing, rng: np.random.Generator
+) -> tuple[HeadFiles, Head, Mixed, int]:
+    """The first recipient and draw that leave enough of the tumour; InputError if none does."""
+    refusals: list[str] = []
+    for files in recipients:
+        recipient = recipient_of(files)
+        # Where only the side is drawn there are but two variations, and both shall have their turn.
+        drawn = (draw(mixing, rng) for _ in range(8 * _DRAWS_PER_PAIR))
+        for variation in islice(dict.fromkeys(drawn), _DRAWS_PER_PAIR):
+            try:
+                mixed = mix(donor, recipient, place(donor, recipient, mixing, variation))
+            except DoesNotFit as error:
+                refusals.append(f"{files.name}: {error}")
+            else:
+                return files, recipient, mixed, len(refusals) + 1
+    raise InputError(f"no pair fits after {len(refusals)} draws ({'; '.join(dict.fromkeys(refusals))})")
+
+
+def _columns(record: Mapping[str, Any]) -> dict[str, object]:
+    """The record as columns of a table, and whole as JSON in the last."""
+    placement, measured = dict(record["placement"]), dict(record["measured"])
+    affine = placement.pop("donor_to_recipient_ras")
+    columns: dict[str, object] = {}
+    for name, value in {**placement, **measured}.items():
+        if name == "channels":
+            for number, channel in enumerate(value):
+                columns.update({f"{key}{_suffix(number)}": v for key, v in channel.items()})
+        elif name.endswith("_ras_mm"):
+            columns.update({f"{name[:-7]}_{axis}_mm": v for axis, v in zip("ras", value, strict=True)})
+        else:
+            columns[name] = value
+    columns["donor_to_recipient_ras"] = json.dumps(affine)
+    columns["record"] = json.dumps(record)
+    return columns
+
+
+def _suffix(number: int) -> str:
+    return f"_{number:04d}" if number else ""

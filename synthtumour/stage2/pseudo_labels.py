@@ -1,0 +1,217 @@
+"""Pseudo-labels: clean what a junior network drew, and refuse what cannot be a tumour.
+
+A donor's label comes from a network that never saw a real tumour, so some of its labels are empty, specks
+or half the head. Lengths in mm, volumes in ml; contrasts are ratios of mean intensities.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from synthtumour.brain.measures import black_level, contrast
+from synthtumour.errors import InputError
+from synthtumour.files.checks import check_file
+from synthtumour.presets import GateLimits
+from synthtumour.volume.grid import Grid, bounding_box, grown
+from synthtumour.volume.volume import Volume
+
+
+class Rejected(InputError):
+    """This pseudo-label cannot serve as a donor: `kind` in two or three words, the message with figures."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A scan: its `channels`, which share one grid, and its `brain` (bool [i, j, k])."""
+
+    channels: tuple[Volume, ...]
+    brain: np.ndarray
+
+    @property
+    def grid(self) -> Grid:
+        return self.channels[0].grid
+
+
+@dataclass(frozen=True, eq=False)
+class Donor:
+    """A head with a tumour: the cleaned `label` and the `suspect` voxels that are no normal tissue (bool)."""
+
+    head: Head
+    label: np.ndarray
+    suspect: np.ndarray
+    measured: dict[str, Any]
+
+
+def checked_donor(
+    head: Head, pseudo_label: Volume, limits: GateLimits, softmax_path: Path | None = None
+) -> Donor:
+    """The donor made of `head` and its `pseudo_label` (anything above 0 is tumour), cleaned.
+
+    Raises Rejected, with the reason and its figures, for a label that cannot be a tumour.
+    """
+    if differences := pseudo_label.grid.differences(head.grid):
+        raise Rejected("another grid", f"the label is on another grid than the scan: {differences}")
+    raw = pseudo_label.array > 0
+    if not raw.any():
+        raise Rejected("empty label", "the label is empty")
+    voxel_ml = head.grid.voxel_ml
+    raw_ml, brain_ml = int(raw.sum()) * voxel_ml, int(head.brain.sum()) * voxel_ml
+    outside = float((raw & ~head.brain).sum() / raw.sum())
+    if outside > limits.max_outside_fraction:
+        raise Rejected(
+            "off the brain",
+            f"{outside:.0%} of the label lies outside the brain, more than {limits.max_outside_fraction:.0%}",
+        )
+    label = clean(raw & head.brain, head.grid, limits) & head.brain
+    volume_ml = int(label.sum()) * voxel_ml
+    if volume_ml < limits.min_volume_ml or not label.any():
+        raise Rejected(
+            "too small",
+            f"{volume_ml:.2f} ml left of {raw_ml:.2f} ml after cleaning, "
+            f"less than {limits.min_volume_ml:g} ml",
+        )
+    if volume_ml > limits.max_brain_fraction * brain_ml:
+        raise Rejected(
+            "too large",
+            f"{volume_ml:.0f} ml is {volume_ml / brain_ml:.0%} of the brain, "
+            f"more than {limits.max_brain_fraction:.0%}",
+        )
+    contrasts = _contrasts(head, label, raw, limits)
+    confidence = None if softmax_path is None else mean_confidence(softmax_path, pseudo_label, label)
+    _check_confidence(confidence, limits)
+    measured = {
+        "raw_volume_ml": round(raw_ml, 4),
+        "volume_ml": round(volume_ml, 4),
+        "brain_fraction": volume_ml / brain_ml,
+        "outside_fraction": outside,
+        "contrast": contrasts,
+        "confidence": confidence,
+    }
+    return Donor(head, label, raw | label, measured)
+
+
+def _contrasts(head: Head, label: np.ndarray, raw: np.ndarray, limits: GateLimits) -> list[float | None]:
+    """The label's contrast in every channel; Rejected if it has too little in all."""
+    contrasts = [
+        contrast(c.array, label, label, head.brain & ~raw, head.grid, black_level(c.array, head.brain))
+        for c in head.channels
+    ]
+    known = [abs(ratio - 1) for ratio in contrasts if ratio is not None]
+    if not known:
+        raise Rejected("no contrast", "no normal brain around the label to compare it with")
+    if max(known) < limits.min_contrast:
+        raise Rejected(
+            "no contrast",
+            f"inside and surroundings differ by {max(known):.1%}, less than {limits.min_contrast:.1%}",
+        )
+    return contrasts
+
+
+def _check_confidence(confidence: float | None, limits: GateLimits) -> None:
+    """Raise Rejected for a network that was not sure enough, or is not known to have been."""
+    if limits.min_confidence is None:
+        return
+    if confidence is None:
+        raise Rejected("unknown confidence", "no softmax .npz beside the label to take its confidence from")
+    if confidence < limits.min_confidence:
+        raise Rejected(
+            "low confidence", f"mean confidence {confidence:.2f}, less than {limits.min_confidence:g}"
+        )
+
+
+def clean(mask: np.ndarray, grid: Grid, limits: GateLimits) -> np.ndarray:
+    """`mask` (bool [i, j, k]) with small holes filled, then only its largest parts of a certain size.
+
+    Parts hang together by faces, edges or corners; a hole is enclosed by faces.
+    """
+    if not mask.any():
+        return mask
+    box = grown(bounding_box(mask), float(grid.spacing_mm.max()), grid)
+    part = mask[box]
+    voxels = limits.max_hole_ml / grid.voxel_ml
+    holes, count = ndimage.label(ndimage.binary_fill_holes(part) & ~part)
+    if count:
+        small = np.bincount(holes.ravel()) <= voxels
+        small[0] = False
+        part = part | small[holes]
+    labels, count = ndimage.label(part, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    largest = np.argsort(-sizes, kind="stable")[: limits.max_components]
+    keep = np.zeros(len(sizes), bool)
+    keep[largest] = sizes[largest] >= max(limits.min_island_ml / grid.voxel_ml, 1)
+    cleaned = np.zeros_like(mask)
+    cleaned[box] = keep[labels]
+    return cleaned
+
+
+def mean_confidence(softmax_path: Path, pseudo_label: Volume, label: np.ndarray) -> float:
+    """Mean probability of tumour inside `label`, from the .npz that nnU-Net writes beside a prediction.
+
+    nnU-Net v2 keeps (classes, z, y, x) under 'probabilities', v1 under 'softmax'; class 0 is background.
+    Raises Rejected for a file that is neither, damaged, or of another size, and InputError for none.
+    """
+    check_file(softmax_path)
+    image = pseudo_label.to_image()
+    try:
+        background = _background_in(softmax_path, image.GetSize()[::-1])
+    except Rejected:
+        raise
+    except Exception as error:  # whatever zipfile, zlib and the parser of the header make of a file
+        raise Rejected(
+            "damaged softmax file", f"{softmax_path.name} is no softmax file of nnU-Net, or damaged"
+        ) from error
+    probabilities = sitk.GetImageFromArray(1 - background)
+    probabilities.CopyInformation(image)
+    return float(Volume.from_image(probabilities).array[label].mean(dtype=np.float64))
+
+
+def _background_in(path: Path, size: tuple[int, ...]) -> np.ndarray:
+    """Probability (z, y, x) of background in an .npz of nnU-Net; what is not of `size` is not even read.
+
+    Any Exception for a file that is none, Rejected for one of another size.
+    """
+    with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy and Python about odd headers
+        names = archive.namelist()
+        name = next(n for n in ("probabilities.npy", "softmax.npy") if n in names)
+        with archive.open(name) as file:
+            if np.lib.format.read_magic(file) != (1, 0):  # later ones are for headers of many columns
+                raise ValueError("a version of .npy that nnU-Net does not write")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
+            if len(shape) != 4 or not 2 <= shape[0] <= 255 or fortran or dtype.kind != "f":
+                raise ValueError("no probabilities of classes")
+            if shape[1:] != size:
+                raise Rejected("damaged softmax file", f"{path.name} has size {shape[1:]}, the label {size}")
+            count = math.prod(size) * dtype.itemsize
+            if archive.getinfo(name).file_size != file.tell() + shape[0] * count:
+                raise ValueError("another length than the header says")
+            background = np.frombuffer(file.read(count), dtype).reshape(size)
+            while file.read(count):  # to the end, where zipfile compares the checksum
+                pass
+    if not (np.abs(background - 0.5) < 0.51).all():
+        raise ValueError("no probabilities")
+    return background.astype(np.float32)
+
+
+def check_channels(channels: tuple[Volume, ...], brain: np.ndarray, paths: tuple[Path, ...]) -> Head:
+    """The head made of `channels`, which must share one grid and be finite inside the `brain`."""
+    for channel, path in zip(channels, paths, strict=True):
+        if differences := channel.grid.differences(channels[0].grid):
+            raise InputError(f"{path}: on another grid than {paths[0].name}: {differences}")
+        if channel.array.dtype.kind == "f" and not np.isfinite(channel.array[brain]).all():
+            raise InputError(f"{path}: NaN or infinite voxels inside the brain; clean or convert it first")
+    return Head(channels, brain)

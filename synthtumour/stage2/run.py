@@ -1,0 +1,179 @@
+"""Stage 2 from what is asked for to mixed cases, and to the senior's dataset."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from synthtumour.errors import InputError
+from synthtumour.files.lock import hold
+from synthtumour.report.page import SHEET_FILE, report_file, write_report
+from synthtumour.runs.cases import Group, Report
+from synthtumour.runs.journal import Journal
+from synthtumour.runs.progress import speaker, tell_shard
+from synthtumour.runs.run import Working, run
+from synthtumour.runs.shards import Shard
+from synthtumour.stage2.cases import load_for_mixing, make_mixed
+from synthtumour.stage2.gate import (
+    UNUSABLE,
+    Rejection,
+    pass_through_gate,
+    refuse_all,
+    rejections,
+    with_made_masks,
+    write_rejected,
+)
+from synthtumour.stage2.heads import HeadFiles, find_donors, find_recipients
+from synthtumour.stage2.plan import PICTURES_FOLDER, Stage2Run, held_out_by, plan
+from synthtumour.stage2.senior import combine, find_stage1_cases
+from synthtumour.stage2.summary import cautions, say_what_there_is, tell_next, write_mix_ids
+
+_PRELOAD = ("synthtumour.stage2.cases", "synthtumour.stage2.picture")  # the second for previews only
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Those that can be used, and what became of the others."""
+
+    donors: list[HeadFiles]
+    recipients: list[HeadFiles]
+    rejected: list[Rejection]
+    gate: Report
+
+
+def mix_tumours(asked: Stage2Run) -> int:
+    """Make the mixed cases, and the senior's dataset if it is asked for; the exit code.
+
+    Raises InputError before any work.
+    """
+    asked.check()
+    conduct, folder = asked.conduct, asked.tables
+    stage1 = find_stage1_cases(asked.stage1, asked.channels, asked.subject_pattern) if asked.stage1 else []
+    donors, unlabelled = find_donors(
+        asked.images, asked.labels, asked.channels, asked.donor_masks, asked.subject_pattern
+    )
+    recipients = find_recipients(asked.healthy, asked.channels, asked.healthy_masks, asked.subject_pattern)
+    donors, recipients = (
+        [replace(head, skull_strip=asked.skull_strip) for head in heads] for heads in (donors, recipients)
+    )
+    reads = [asked.images, asked.labels, asked.healthy]
+    reads += [place for place in (asked.donor_masks, asked.healthy_masks, asked.stage1) if place is not None]
+    writes = [folder, asked.images.parent, asked.labels.parent, asked.combine or folder]
+    reserved = (asked.mix_ids, report_file(folder), folder / SHEET_FILE)
+    with (
+        conduct.working(reads, writes) as working,
+        Journal(
+            folder, asked.settings, reserved=reserved, overwrite=conduct.overwrite, **conduct.sharing
+        ) as journal,
+        _holding(asked.mixed_images, journal.shard),
+    ):
+        before = [Rejection("donor", *entry) for entry in unlabelled]
+        heads = _usable(asked, donors, recipients, before, working)
+        if isinstance(heads, int):
+            return heads
+        held_out = held_out_by(asked, heads.donors, heads.recipients)
+        groups = plan(asked, heads.donors, heads.recipients, held_out)
+        preload = _PRELOAD[: 1 + conduct.preview]
+        report = run(groups, load_for_mixing, make_mixed, journal, working, preload=preload)
+        if journal.shard:
+            tell_shard(report, journal.shard, conduct.tell)
+            return report.exit_code
+        report = _finish(asked, heads, report)
+        exit_code = report.exit_code or int(
+            any(one.role == "healthy" or one.kind == UNUSABLE for one in heads.rejected)
+        )
+        if report.interrupted or asked.combine is None:
+            tell_next(conduct, report)
+            return exit_code
+        combined = combine(
+            asked, heads.donors, heads.recipients, stage1, held_out, report, _files(asked, groups), working
+        )
+        return combined.exit_code or exit_code
+
+
+def _usable(
+    asked: Stage2Run,
+    donors: Sequence[HeadFiles],
+    recipients: Sequence[HeadFiles],
+    rejected: list[Rejection],
+    working: Working,
+) -> _Heads | int:
+    """The heads that pass the gate; an exit code if that was interrupted. InputError if none is left."""
+    folder = asked.tables
+    if asked.conduct.make_masks:
+        donors, recipients, masks = with_made_masks(donors, recipients, folder, working)
+        if masks.interrupted:
+            print("interrupted while brain masks were made; the same command carries on")
+            return masks.exit_code
+        for name, why in masks.failed:
+            role, _, head = name.partition("/")
+            rejected.append(Rejection(role, head, UNUSABLE, why))
+    gate = pass_through_gate(asked, [*donors, *recipients], working)
+    if gate.interrupted:
+        print("interrupted while the scans were looked at; the same command carries on")
+        return gate.exit_code
+    rejected += rejections(gate)
+    refused = {(one.role, one.name) for one in rejected}
+    donors = [head for head in donors if ("donor", head.name) not in refused]
+    recipients = [head for head in recipients if ("healthy", head.name) not in refused]
+    if not donors or not recipients:
+        write_rejected(rejected, folder)
+        refuse_all(rejected, "healthy" if donors else "donor", folder)
+    return _Heads(donors, recipients, rejected, gate)
+
+
+def _finish(asked: Stage2Run, heads: _Heads, report: Report) -> Report:
+    """Write the tables, then what people look at, and say what there is; the report with its cautions."""
+    conduct, folder = asked.conduct, asked.tables
+    report = replace(report, notes=(*report.notes, *cautions(asked.mixing, heads.gate, report)))
+    write_rejected(heads.rejected, folder)
+    write_mix_ids(report, asked.mix_ids)
+    if conduct.preview and report.made + report.kept:
+        from synthtumour.pictures.sheet import write_contact_sheet
+
+        title = f"{asked.prefix}, seed {asked.seed}"
+        write_contact_sheet(folder / SHEET_FILE, report.rows, folder / PICTURES_FOLDER, title)
+    page = write_report(
+        folder,
+        report.rows,
+        brains=[(head.channels[0], head.mask) for head in heads.recipients],
+        left_out={
+            what: [(f"{one.name}: {one.reason}", one.kind) for one in heads.rejected if one.role == role]
+            for role, what in (("donor", "rejected donors"), ("healthy", "rejected tumour-free scans"))
+        },
+        pictures=PICTURES_FOLDER,
+        notes=report.notes,
+    )
+    say_what_there_is(asked, report, len(heads.donors), len(heads.recipients), heads.rejected)
+    speaker(conduct.tell)(page)
+    return report
+
+
+def _files(asked: Stage2Run, groups: Sequence[Group]) -> dict[str, tuple[Path, ...]]:
+    """The channels and the label of every mixed case."""
+    return {case.name: case.outputs[: asked.channels + 1] for group in groups for case in group.cases}
+
+
+@contextlib.contextmanager
+def _holding(images: Path, shard: Shard | None) -> Iterator[None]:
+    """Keep a run with another CHECK folder out of the mixed images; InputError if one is there."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if not images.exists():
+                images.mkdir()
+                stack.callback(_remove_if_empty, images)
+            stack.enter_context(hold(images, shard.lock if shard else ""))
+        except BlockingIOError as error:
+            raise InputError(f"{images}: {error.strerror}; wait for it to end") from error
+        except OSError as error:
+            raise InputError(
+                f"{images}: cannot be written ({error.strerror}); make its folder writable"
+            ) from error
+        yield
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,35 @@
+"""Words and numbers as people are shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def printable(text: str) -> str:
+    """`text` with what a file name may hold that a terminal should not get written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def print_safely(text: str) -> None:
+    """Print `text`, `printable`."""
+    print(printable(text))
+
+
+def in_brackets(numbers: Iterable[float]) -> str:
+    """(2, 2, 3.5)"""
+    return "(" + ", ".join(f"{float(n):g}" for n in numbers) + ")"
+
+
+def volume_text(volume_ml: float) -> str:
+    """12.3 ml, and for less than one three digits more."""
+    if not volume_ml:
+        return "no tumour"
+    return f"{volume_ml:.1f} ml" if volume_ml >= 1 else f"{volume_ml:.3f} ml"
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of `items`, spread over all of them."""
+    return list(items) if len(items) <= count else [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,206 @@
+"""How a grown tumour looks: graded oedema, a core of several kinds, texture, the scan's own grain.
+
+Intensities are multiples of the tissue level around (`Tissue.level`), so that the scan's bias goes through
+the tumour, and what the scan shows beside that level (noise, some anatomy) is kept on top of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from synthtumour.presets import GLIOMA, Preset
+from synthtumour.tumour.growth import NOISE_OFFSETS, noise_at, radius_mm
+from synthtumour.tumour.tissue import Tissue
+from synthtumour.volume.grid import Box
+
+NECROTIC, OEDEMA, ENHANCING = 1, 2, 3  # the label values of BraTS
+_RIM_EDGE_MM = 1.5
+_ROUND_CORE_MM = 2.0
+_LARGEST_RESIDUE = 0.15  # of the median: what of the scan's own detail counts as noise and anatomy
+
+
+@dataclass(frozen=True)
+class Core:
+    """What lies inside the oedema; `level` and `rim_level` are multiples of the tissue level."""
+
+    kind: str  # 'necrotic', 'cyst', 'solid' or 'bright'
+    centre_ras_mm: tuple[float, float, float]
+    fraction: float  # of the whole tumour's volume
+    level: float
+    texture: float
+    edge_mm: float
+    rim_mm: float  # 0: no rim
+    rim_level: float
+    enhancing: bool
+    roughness: float
+    noise_offset: int
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Oedema; `factor` is its brightness as a multiple of the tissue level."""
+
+    factor: float
+    edge_mm: float
+    falloff: float  # part of the contrast that is lost from the middle to the margin
+    texture: float
+    texture_mm: float
+    grain: float  # how much of the scan's own detail is kept
+    noise_offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """A tumour on the coarse box: `level` in scan intensities, and where its core and its rim are."""
+
+    level: np.ndarray
+    core_mm: np.ndarray  # distance to the core's border, negative inside; far where there is no core
+    rim_mm: float
+
+
+def draw_appearance(rng: np.random.Generator, preset: Preset, tissue: Tissue) -> Appearance:
+    """Draw oedema: `preset.intensity_range` counts the scan's robust standard deviations above its median."""
+    lift = float(rng.uniform(*preset.intensity_range))
+    return Appearance(
+        factor=1 + lift * tissue.spread / tissue.median,
+        edge_mm=_log_uniform(rng, GLIOMA.edge_mm),
+        falloff=float(rng.uniform(*GLIOMA.falloff)),
+        texture=preset.texture * float(rng.uniform(*GLIOMA.texture)),
+        texture_mm=float(rng.uniform(*GLIOMA.texture_mm)),
+        grain=float(rng.uniform(*GLIOMA.grain)),
+        noise_offset=int(rng.integers(NOISE_OFFSETS)),
+    )
+
+
+def draw_core(
+    rng: np.random.Generator,
+    preset: Preset,
+    appearance: Appearance,
+    centre_ras_mm: tuple[float, float, float],
+    volume_mm3: float,
+) -> Core | None:
+    """Draw a core of a tumour of `volume_mm3` about `centre_ras_mm`, with the preset's probability."""
+    if rng.random() >= preset.core_probability:
+        return None
+    kinds = GLIOMA.cores
+    chances = np.array([kind.share for kind in kinds])
+    kind = kinds[int(rng.choice(len(kinds), p=chances / chances.sum()))]
+    spread = GLIOMA.core_offset * radius_mm(volume_mm3)
+    shift = rng.normal(0, spread, 3)
+    level = float(rng.uniform(*kind.level)) * (appearance.factor if kind.relative else 1)
+    ring = rng.random() < kind.ring_probability
+    rim_mm, rim = float(rng.uniform(*GLIOMA.rim_mm)), float(rng.uniform(*GLIOMA.rim_level))
+    x, y, z = (float(c + s) for c, s in zip(centre_ras_mm, shift, strict=True))
+    return Core(
+        kind=kind.name,
+        centre_ras_mm=(x, y, z),
+        fraction=float(rng.uniform(*GLIOMA.core_fraction)),
+        level=level,
+        texture=preset.texture * float(rng.uniform(*kind.texture)),
+        edge_mm=float(rng.uniform(*kind.edge_mm)),
+        rim_mm=rim_mm if ring else 0.0,
+        rim_level=rim * appearance.factor,
+        enhancing=bool(rng.random() < kind.enhancing_probability),
+        roughness=float(rng.uniform(*GLIOMA.core_roughness)),
+        noise_offset=int(rng.integers(NOISE_OFFSETS)),
+    )
+
+
+def in_contrast(
+    appearance: Appearance, core: Core | None, contrast: str, flair: Tissue, channel: Tissue
+) -> tuple[Appearance, Core | None]:
+    """How a tumour drawn for FLAIR looks in another `contrast` (t1, t1ce or t2), by its usual signs.
+
+    T2: oedema bright, fluid and necrosis brighter. T1: oedema darker than tissue, fluid and necrosis darker
+    still, no rim. T1ce: as T1, but rim and enhancing cores bright.
+    """
+    lift = (appearance.factor - 1) * flair.median / max(flair.spread, 1e-6)  # robust standard deviations
+    unit = channel.spread / channel.median
+    oedema = 1 + lift * unit * (1.0 if contrast == "t2" else -0.35)
+    appearance = replace(appearance, factor=max(oedema, 0.4))
+    if core is None:
+        return appearance, None
+    fluid = core.kind in ("necrotic", "cyst")
+    if contrast == "t2":
+        level, rim = 1 + lift * unit * (1.3 if fluid else 0.9), appearance.factor
+    else:
+        level, rim = (0.55 if core.kind == "cyst" else 0.7) if fluid else 0.85, appearance.factor
+        if contrast == "t1ce":
+            rim = 1 + 1.2 * lift * unit
+            level = 1 + lift * unit if core.enhancing else level
+    return appearance, replace(core, level=level, rim_level=rim)
+
+
+def paint(
+    appearance: Appearance,
+    core: Core | None,
+    centre_ras_mm: tuple[float, float, float],
+    volume_mm3: float,
+    border_mm: np.ndarray,
+    edge_mm: float,
+    box: Box,
+    tissue: Tissue,
+) -> Painted:
+    """Intensities of a tumour from the distance to its border (negative inside) on the coarse `box`.
+
+    It can be seen up to `edge_mm` outside its border: further away there is no texture.
+    """
+    points = tissue.points_ras(box)
+    inside, seen = border_mm < 0, border_mm < edge_mm + tissue.spacing_mm.max()
+
+    def texture(
+        origin: tuple[float, float, float], length_mm: float, offset: int, octaves: int
+    ) -> np.ndarray:
+        values = np.zeros(border_mm.shape, np.float32)
+        values[seen] = noise_at(points[seen] - origin, length_mm, offset, octaves)
+        return values
+
+    depth = np.clip(border_mm / min(np.percentile(border_mm[inside], 10), -1e-3), 0, 1)
+    fine = texture(centre_ras_mm, appearance.texture_mm, appearance.noise_offset, 2)
+    coarse = texture(centre_ras_mm, 4 * appearance.texture_mm, appearance.noise_offset + 1, 1)
+    level = 1 + (appearance.factor - 1) * (1 - appearance.falloff * (1 - depth))
+    level = level * (1 + appearance.texture * (2 * fine + coarse))
+    core_mm = np.full(border_mm.shape, np.inf, np.float32)
+    if core is not None:
+        bumps = texture(core.centre_ras_mm, max(6.0, volume_mm3 ** (1 / 3) / 3), core.noise_offset, 2)
+        distance = np.linalg.norm(points - core.centre_ras_mm, axis=-1) * np.exp(core.roughness * bumps)
+        core_mm = (distance - np.quantile(distance[inside], core.fraction)).astype(np.float32)
+        # An off-centre core ends before the tumour does, else it looks like a bite out of it.
+        core_mm = np.maximum(core_mm, border_mm + min(_ROUND_CORE_MM, -0.25 * float(border_mm.min())))
+        if core.rim_mm:
+            level += (core.rim_level - level) * ramp(core_mm - core.rim_mm, _RIM_EDGE_MM)
+        grain = texture(centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
+        level += (core.level * (1 + 2 * core.texture * grain) - level) * ramp(core_mm, core.edge_mm)
+    return Painted(level * tissue.level[box], core_mm, core.rim_mm if core else 0.0)
+
+
+def over_scan(
+    part: np.ndarray, level: np.ndarray, base: np.ndarray, weight: np.ndarray, grain: float, median: float
+) -> np.ndarray:
+    """`level` over the scan `part` where `weight` is 1, with the scan's own detail beside `base` on top."""
+    residue = np.clip(part - base, -_LARGEST_RESIDUE * median, _LARGEST_RESIDUE * median)
+    tumour = np.maximum(level + grain * residue, 0.02 * median)
+    return part + weight * (tumour - part)
+
+
+def subregions(inside: np.ndarray, core_mm: np.ndarray, core: Core | None) -> np.ndarray:
+    """BraTS labels (uint8) of a whole tumour `inside` with the distance to its core's border."""
+    label = np.where(inside, OEDEMA, 0).astype(np.uint8)
+    if core is not None:
+        if core.rim_mm:
+            label[inside & (core_mm < core.rim_mm)] = ENHANCING
+        label[inside & (core_mm < 0)] = ENHANCING if core.enhancing else NECROTIC
+    return label
+
+
+def ramp(distance_mm: np.ndarray, width_mm: float) -> np.ndarray:
+    """1 well inside a border (negative distance), 0 well outside, smooth over `width_mm` on either side."""
+    share = np.clip(0.5 - distance_mm / (2 * width_mm), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _log_uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
+    return math.exp(float(rng.uniform(math.log(bounds[0]), math.log(bounds[1]))))

@@ -1,0 +1,170 @@
+"""Infiltrative shape: a tumour grown through the scan's own tissue.
+
+A front leaves a few seeds and runs through the brain at a speed that depends on tissue (slow in cortex,
+slower in sulci, hardly at all into ventricles) and on smooth noise. Where it has come when the drawn volume
+is full is the tumour: it spreads along white matter and stops at CSF, falx and skull. Arrival times come from
+fast marching (Sethian 1996), as in the eikonal models of glioma growth (Konukoglu et al., IEEE TMI 2010).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from synthtumour.presets import GLIOMA, Preset
+from synthtumour.tumour.placing import drawn_voxel, running_total
+from synthtumour.tumour.shape import TumourShape, rasterise
+from synthtumour.tumour.simplex import simplex_noise
+from synthtumour.tumour.tissue import Tissue
+from synthtumour.volume.grid import Box, box_around, grown, relative
+
+_VENTRICLE_SPEED = 0.01
+_FAR_MM = 60.0
+_NEVER = 1e5  # of the front's arrival, in mm of white matter
+NOISE_OFFSETS = 10_000  # noise is read this far from the origin, in steps that share no pattern
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One drawn infiltrative shape; speeds are relative to white matter."""
+
+    kind: str  # 'infiltrative'
+    volume_mm3: float
+    centre_ras_mm: tuple[float, float, float]
+    lobes_mm: tuple[float, ...]  # further seeds: R, A, S offsets from the centre, one after the other
+    cortex_speed: float
+    csf_speed: float
+    roughness: float
+    noise_mm: float
+    noise_offset: int
+
+
+def draw_growth(
+    rng: np.random.Generator,
+    preset: Preset,
+    tissue: Tissue,
+    prior: np.ndarray,
+    centre_ras_mm: tuple[float, float, float] | None = None,
+    largest_mm3: float = math.inf,
+) -> Growth:
+    """Draw an infiltrative shape that starts at a voxel of `prior`, unless the centre is given."""
+    volume = min(draw_volume_mm3(rng, preset), largest_mm3)
+    radius = radius_mm(volume)
+    drawn = tissue.grid.to_ras(drawn_voxel(rng, running_total(prior)))
+    centre = drawn if centre_ras_mm is None else np.asarray(centre_ras_mm, float)
+    axis = rng.normal(size=3)
+    axis /= np.linalg.norm(axis)
+    elongation = rng.uniform(*GLIOMA.elongation) * radius
+    lobes = [
+        axis * rng.uniform(-1, 1) * elongation + rng.normal(0, 0.25 * radius, 3)
+        for _ in range(int(rng.integers(GLIOMA.lobes[0], GLIOMA.lobes[1] + 1)) - 1)
+    ]
+    margin = GLIOMA.circumscribed if rng.random() < GLIOMA.circumscribed_probability else GLIOMA.infiltrative
+    return Growth(
+        kind="infiltrative",
+        volume_mm3=volume,
+        centre_ras_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
+        lobes_mm=tuple(float(x) for lobe in lobes for x in lobe),
+        cortex_speed=float(rng.uniform(*margin.cortex_speed)),
+        csf_speed=float(rng.uniform(*margin.csf_speed)),
+        roughness=float(rng.uniform(*margin.roughness)),
+        noise_mm=float(rng.uniform(*GLIOMA.noise_radii)) * max(radius, 8.0),
+        noise_offset=int(rng.integers(NOISE_OFFSETS)),
+    )
+
+
+def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndarray] | None:
+    """Coarse box and, on it, how far (mm of white matter) each voxel is beyond the tumour's border.
+
+    Negative inside; further away than `margin_mm` it is a rough guess. None if no seed lies in tissue.
+    """
+    spacing = tissue.spacing_mm
+    points = np.array(growth.centre_ras_mm) + np.reshape((0.0, 0.0, 0.0, *growth.lobes_mm), (-1, 3))
+    seeds = np.rint(tissue.grid.to_index(points)).astype(int)
+    seeds = seeds[np.all((seeds >= 0) & (seeds < tissue.grid.shape), axis=1)]
+    seeds = seeds[(tissue.brain & ~tissue.ventricle)[tuple(seeds.T)]]
+    if not len(seeds):
+        return None
+    reach_mm = 1.7 * radius_mm(growth.volume_mm3) + 12
+    reach = np.ceil(reach_mm / spacing).astype(int)
+    box = box_around(seeds.min(axis=0) - reach, seeds.max(axis=0) + reach, tissue.grid)
+    low = np.array([s.start for s in box])
+    away_mm = _distance_mm(seeds, tissue, box)
+    brain = tissue.brain[box] & (away_mm < reach_mm)
+    matter, cortex = tissue.matter[box][brain], tissue.cortex[box][brain]
+    speed = (matter + (1 - matter) * growth.csf_speed) * (1 - (1 - growth.cortex_speed) * cortex)
+    speed[tissue.ventricle[box][brain]] = _VENTRICLE_SPEED
+    offsets = tissue.grid.to_ras(np.argwhere(brain) + low) - growth.centre_ras_mm
+    noise = noise_at(offsets, growth.noise_mm, growth.noise_offset, 2)
+    speed *= np.exp(2 * growth.roughness * noise)
+    front = np.zeros(brain.shape, np.float32)
+    front[brain] = speed
+    image = sitk.GetImageFromArray(front.transpose(2, 1, 0))
+    image.SetSpacing(spacing.tolist())
+    count = max(round(growth.volume_mm3 / 1000 / tissue.grid.voxel_ml), 1)
+    # No further than it must: at its mean speed the front would fill the nearest voxels in this time.
+    away_mm = away_mm[brain]
+    nearest = np.argpartition(away_mm, min(count, len(away_mm) - 1))[:count]
+    full = float(away_mm[nearest].max() / speed[nearest].mean())
+    for stop in (1.2 * full + margin_mm, 1.5 * full + margin_mm, _NEVER):
+        arrival = sitk.FastMarching(image, trialPoints=(seeds - low).tolist(), stoppingValue=stop)
+        time = sitk.GetArrayFromImage(arrival).transpose(2, 1, 0)
+        reached = np.sort(time[brain & (time < stop)])
+        if len(reached) > count and reached[count] + margin_mm < stop:
+            break
+    if len(reached) < 2:
+        return None
+    border = reached[min(count, len(reached) - 1)]
+    border_mm = np.where(brain, np.minimum(time - border, _FAR_MM), _FAR_MM).astype(np.float32)
+    return box, border_mm
+
+
+def _distance_mm(seeds: np.ndarray, tissue: Tissue, box: Box) -> np.ndarray:
+    """From each voxel of the coarse `box` to the nearest of `seeds` (n, 3), coarse indices."""
+    nearest = np.full([s.stop - s.start for s in box], np.inf, np.float32)
+    for seed in seeds:
+        along = (
+            s * (np.arange(b.start, b.stop) - c) for b, c, s in zip(box, seed, tissue.spacing_mm, strict=True)
+        )
+        i, j, k = (np.square(a).astype(np.float32) for a in along)
+        np.minimum(nearest, i[:, None, None] + (j[:, None] + k), out=nearest)
+    return np.sqrt(nearest)
+
+
+def grow_shape(shape: TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:
+    """As `grow`, for a shape that does not heed tissue: signed distance (mm) to its border."""
+    from scipy import ndimage
+
+    hit = rasterise(shape, tissue.brain & ~tissue.ventricle, tissue.grid, engine)
+    if hit is None:
+        return None
+    box = grown(hit[0], 12.0, tissue.grid)
+    inside = np.zeros([s.stop - s.start for s in box], bool)
+    inside[relative(hit[0], box)] = hit[1]
+    spacing = tissue.spacing_mm
+    padded = np.pad(inside, 1)
+    inner = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
+    half = spacing.min() / 2  # the border runs between voxels
+    return box, np.where(inside, half - inner, np.minimum(outer - half, _FAR_MM)).astype(np.float32)
+
+
+def draw_volume_mm3(rng: np.random.Generator, preset: Preset) -> float:
+    """From the preset's list, or log-uniform over its range."""
+    if preset.volumes_mm3:
+        return float(rng.choice(preset.volumes_mm3))
+    return math.exp(float(rng.uniform(math.log(preset.min_volume_mm3), math.log(preset.max_volume_mm3))))
+
+
+def radius_mm(volume_mm3: float) -> float:
+    """Of the ball of this volume."""
+    return (3 * volume_mm3 / (4 * math.pi)) ** (1 / 3)
+
+
+def noise_at(points_mm: np.ndarray, length_mm: float, offset: int, octaves: int) -> np.ndarray:
+    """Simplex noise, about -1 to 1, at points (..., 3) in mm; `length_mm` is the size of its features."""
+    points = points_mm.reshape(-1, 3) / length_mm + 0.37 * offset
+    return simplex_noise(points, octaves).reshape(points_mm.shape[:-1])

@@ -1,0 +1,95 @@
+"""What tumours are put into, and where they start: anywhere in a region, by weights, or at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from synthtumour.errors import InputError
+from synthtumour.volume.grid import Grid, bounds_ras
+from synthtumour.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from synthtumour.tumour.tissue import Tissue
+
+
+@dataclass(frozen=True, eq=False)
+class Recipient:
+    """A tumour-free scan, `array` [i, j, k] on `grid`, and its `brain` (bool)."""
+
+    array: np.ndarray
+    brain: np.ndarray
+    grid: Grid
+
+    @cached_property
+    def tissue(self) -> Tissue:
+        """Its tissue maps, made when they are first asked for; the array must not change after that."""
+        from synthtumour.tumour.tissue import tissue_of
+
+        return tissue_of(self.array, self.brain, self.grid)
+
+
+def draw_centre(rng: np.random.Generator, allowed: np.ndarray, grid: Grid) -> np.ndarray:
+    """RAS mm (3,) of a voxel drawn uniformly from `allowed` (bool [i, j, k], not empty).
+
+    Points are thrown into the region's bounding box in the world until one lands in the region, rather
+    than counting voxels: thus a head stored on another grid gets its tumour in the same place.
+    """
+    low, high = bounds_ras(allowed, grid)
+    points = low + rng.random((4096, 3)) * (high - low)
+    index = np.rint(grid.to_index(points)).astype(int)
+    inside = np.all((index >= 0) & (index < grid.shape), axis=1)
+    inside[inside] = allowed[tuple(index[inside].T)]
+    hits = np.flatnonzero(inside)
+    if len(hits):
+        return grid.to_ras(index[hits[0]])
+    voxels = np.argwhere(allowed)  # a few scattered voxels: hard to hit, quick to count
+    return grid.to_ras(voxels[rng.integers(len(voxels))])
+
+
+def running_total(weights: np.ndarray) -> np.ndarray:
+    """Of `weights` (i, j, k) in C order, in their shape: what `drawn_voxel` draws by."""
+    return np.cumsum(weights.ravel(), dtype=np.float64).reshape(weights.shape)
+
+
+def drawn_voxel(rng: np.random.Generator, total: np.ndarray) -> np.ndarray:
+    """Index (3,) of a voxel drawn with probability proportional to the weights with this `running_total`."""
+    total, shape = total.ravel(), total.shape
+    flat = min(int(np.searchsorted(total, rng.random() * total[-1], side="right")), total.size - 1)
+    return np.array(np.unravel_index(flat, shape))
+
+
+def drawn_centre(rng: np.random.Generator, weights: np.ndarray, grid: Grid) -> tuple[float, float, float]:
+    """RAS mm of a voxel drawn with probability proportional to `weights` [i, j, k]."""
+    r, a, s = (float(x) for x in grid.to_ras(drawn_voxel(rng, running_total(weights))))
+    return r, a, s
+
+
+def is_inside(brain: np.ndarray, grid: Grid, ras_mm: tuple[float, float, float]) -> bool:
+    """Whether the voxel at a point belongs to `brain` (bool [i, j, k])."""
+    index = np.rint(grid.to_index(np.array(ras_mm)))
+    return bool(np.all((index >= 0) & (index < brain.shape)) and brain[tuple(index.astype(int))])
+
+
+def usable_prior(prior: Volume, brain: np.ndarray, grid: Grid) -> np.ndarray:
+    """The location prior (float) inside the brain; InputError if it cannot be drawn from."""
+    if differences := prior.grid.differences(grid):
+        raise InputError(
+            f"the location prior is on another grid than the scan: {differences} (in RAS order); resample it"
+        )
+    with np.errstate(over="ignore"):  # an infinite one is refused below
+        inside = np.where(brain, prior.array, 0).astype(np.float32)
+    if not np.isfinite(inside).all() or inside.min() < 0 or not inside.any():
+        raise InputError(
+            "the location prior needs numbers from 0 up that are not all zero inside the brain; check the map"
+        )
+    return inside
+
+
+def in_ras_mm(point: Iterable[float]) -> str:
+    """RAS (1.0, 2.0, 3.0) mm"""
+    return "RAS (" + ", ".join(f"{x:.1f}" for x in point) + ") mm"

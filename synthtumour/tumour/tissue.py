@@ -1,0 +1,240 @@
+"""What a scan's own intensities tell of the tissue in it, on a coarse grid: no atlas, no parcellation.
+
+Growing a tumour, placing it and disturbing a scan need to know roughly where CSF, ventricles, cortex and
+the brain's surface are; 2 mm are enough for that and keep it quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+
+from synthtumour.errors import InputError
+from synthtumour.tumour.blending import dilated
+from synthtumour.volume.grid import Box, Grid, bounding_box, grown
+
+_COARSE_MM = 2.0
+_DARK, _DARK_WIDTH = 0.55, 0.15  # of the brain's median: half-way from CSF to tissue on FLAIR, and how sharp
+_VENTRICLE_DEPTH_MM = 18.0  # no sulcus that is 6 mm wide lies so deep
+_CORTEX_MM = 2.5
+_BIAS_MM = 12.0
+_SLOW_MM = 6.0  # blocks for what changes slowly
+
+
+@dataclass(frozen=True, eq=False)
+class Tissue:
+    """Maps [i, j, k] on `grid`, one voxel for each `block` of voxels of the scan, from the start of `box`."""
+
+    box: Box
+    block: tuple[int, int, int]
+    grid: Grid
+    median: float  # of the brain's intensities
+    spread: float  # standard deviation of those of tissue (CSF left out), robust (MAD)
+    brain: np.ndarray  # bool
+    matter: np.ndarray  # 0 CSF to 1 tissue
+    ventricle: np.ndarray  # bool
+    cortex: np.ndarray  # 0 to 1: near the surface or a sulcus
+    depth_mm: np.ndarray  # distance to the brain's surface
+    level: np.ndarray  # intensity of the tissue around: the median with the scan's bias in it
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        return self.grid.spacing_mm
+
+    @cached_property
+    def from_ventricles_mm(self) -> np.ndarray:
+        """Distance (float32) to the nearest ventricle up to 24 mm; 999 beyond that and without one."""
+        far = np.full(self.grid.shape, 999, np.float32)
+        if self.ventricle.any():
+            box = grown(bounding_box(self.ventricle), 24.0, self.grid)
+            far[box] = ndimage.distance_transform_edt(~self.ventricle[box], sampling=self.spacing_mm)
+        return far
+
+    def points_ras(self, box: Box) -> np.ndarray:
+        """RAS mm (i, j, k, 3) of the voxels in `box` of the coarse grid."""
+        columns = self.grid.affine[:3, :3].T
+        i, j, k = (np.arange(s.start, s.stop)[:, None] * c for s, c in zip(box, columns, strict=True))
+        return i[:, None, None] + (j[:, None] + (k + self.grid.affine[:3, 3]))
+
+    def whole(self) -> Box:
+        """All of the coarse grid."""
+        i, j, k = (slice(0, n) for n in self.grid.shape)
+        return i, j, k
+
+    def fine_box(self, box: Box, shape: tuple[int, ...]) -> Box:
+        """The voxels of the scan (of this `shape`) under the coarse `box`."""
+        i, j, k = (
+            slice(s.start + c.start * b, min(s.start + c.stop * b, n))
+            for s, c, b, n in zip(self.box, box, self.block, shape, strict=True)
+        )
+        return i, j, k
+
+    def refined(self, values: np.ndarray, box: Box, fine: Box) -> np.ndarray:
+        """`values` on the coarse `box`, linearly interpolated at the scan's voxels `fine`; float32."""
+        starts = (f.start - own.start for f, own in zip(fine, self.box, strict=True))
+        positions = [
+            (start + np.arange(f.stop - f.start) - (b - 1) / 2) / b - c.start
+            for start, f, b, c in zip(starts, fine, self.block, box, strict=True)
+        ]
+        return interpolated(values, positions)
+
+
+def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
+    """Tissue maps of `scan` inside `brain` (bool), both [i, j, k] on `grid`; FLAIR intensities.
+
+    Raises InputError for a brain without signal.
+    """
+    block = _block(_COARSE_MM, grid.spacing_mm)
+    tight = bounding_box(brain)
+    mask = _block_means(brain[tight], block)
+    values = _block_means(np.where(brain[tight], scan[tight], 0), block) / np.maximum(mask, 1e-3)
+    inside = mask > 0.5
+    if not inside.any():
+        inside = mask > 0
+    sample = _sample(values[inside])
+    median = float(np.median(sample))
+    if not median > 0:
+        raise InputError("the brain has no signal above zero in most of its voxels; use another scan or mask")
+    spread = _spread(sample[sample > _DARK * median])
+    affine = grid.affine.copy()
+    affine[:3, :3] *= block
+    affine[:3, 3] = grid.to_ras(np.array([s.start + (n - 1) / 2 for s, n in zip(tight, block, strict=True)]))
+    i, j, k = values.shape
+    coarse = Grid((i, j, k), affine)
+    spacing = coarse.spacing_mm
+
+    matter = np.clip((values / median - _DARK) / _DARK_WIDTH + 0.5, 0, 1) * inside
+    depth = _depth_mm(inside, spacing)
+    ventricle = _ventricles(inside & (matter < 0.5), depth, coarse)
+    outside = np.where(inside, (1 - matter) * ~ventricle, 1).astype(np.float32)
+    near = ndimage.gaussian_filter(outside, _CORTEX_MM / spacing, mode="nearest", truncate=2.5)
+    cortex = np.clip(near / 0.25, 0, 1)
+    level = _level(values, matter, median, spacing)
+    return Tissue(tight, block, coarse, median, spread, inside, matter, ventricle, cortex, depth, level)
+
+
+def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) -> Tissue:
+    """`tissue` of a FLAIR scan with the intensities of another channel on the same grid."""
+    mask = np.maximum(_block_means(brain[tissue.box], tissue.block), 1e-3)
+    values = _block_means(np.where(brain[tissue.box], channel[tissue.box], 0), tissue.block) / mask
+    solid = tissue.brain & (tissue.matter > 0.5)
+    sample = _sample(values[solid])
+    median = float(np.median(sample))
+    if not median > 0:
+        raise InputError("a channel has no signal above zero in most of the brain; use another scan")
+    return replace(
+        tissue,
+        median=median,
+        spread=_spread(sample),
+        level=_level(values, tissue.matter, median, tissue.spacing_mm),
+    )
+
+
+def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarray:
+    """How likely it is on the coarse grid that a tumour starts there: weights with any sum.
+
+    From the scan alone: tissue, rarely the outermost rim, not CSF. Brain stem and cerebellum have their
+    share, more than gliomas give them: a network that sees no tumour beside them takes them for one.
+    `given` (on the scan's grid, not negative) replaces all that within the brain.
+    """
+    if given is None:
+        prior = tissue.matter * np.clip(tissue.depth_mm / 12, 0.03, 1) * (1 - 0.7 * tissue.cortex)
+        prior = prior * ~tissue.ventricle
+    else:
+        prior = _block_means(given[tissue.box], tissue.block) * tissue.brain
+    if not prior.any():
+        raise InputError("the location prior is zero everywhere in the brain; use one that meets it")
+    return prior
+
+
+def _sample(values: np.ndarray) -> np.ndarray:
+    """Evenly spaced ones of `values` (n,), some 20 000: enough for robust statistics."""
+    return values[:: max(len(values) // 20_000, 1)]
+
+
+def _spread(sample: np.ndarray) -> float:
+    """Standard deviation of `sample` (n,) that a few lesions do not change."""
+    return 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
+
+
+def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """Distance (float32) to the surface of `brain`, within a millimetre or two: on blocks, interpolated."""
+    block = _block(_SLOW_MM, spacing_mm)
+    sparse = np.pad(_block_means(brain, block) > 0.5, 1)  # beyond the array there is no brain either
+    spacing = spacing_mm * block
+    depth = ndimage.distance_transform_edt(sparse, sampling=spacing)[1:-1, 1:-1, 1:-1]
+    # The first voxel or block within a surface counts as one deep; hence larger blocks are too deep.
+    finer = _refined_blocks(depth, block, brain.shape) - float(spacing.min() - spacing_mm.min()) / 2.5
+    return np.maximum(finer, float(spacing_mm.min())) * brain
+
+
+def _ventricles(dark: np.ndarray, depth_mm: np.ndarray, grid: Grid) -> np.ndarray:
+    """What is `dark`, deep, and near where it is wide (bool)."""
+    block = _block(_SLOW_MM, grid.spacing_mm)
+    wide = _refined_blocks(_block_means(dark, block), block, dark.shape) > 0.7
+    return dark & (depth_mm > _VENTRICLE_DEPTH_MM) & dilated(wide, 4.0, grid)
+
+
+def _level(values: np.ndarray, matter: np.ndarray, median: float, spacing_mm: np.ndarray) -> np.ndarray:
+    """Local mean of tissue, not swayed by CSF or by what is much brighter; on blocks, interpolated."""
+    block = _block(_SLOW_MM, spacing_mm)
+    sigma = _BIAS_MM / (spacing_mm * block)
+    total, weight = (
+        ndimage.gaussian_filter(_block_means(part, block), sigma, truncate=2.5)
+        for part in (matter * np.minimum(values, 1.3 * median), matter)
+    )
+    level = np.clip(total / np.maximum(weight, 1e-3), 0.7 * median, 1.3 * median)
+    return _refined_blocks(level, block, values.shape)
+
+
+def _block(size_mm: float, spacing_mm: np.ndarray) -> tuple[int, int, int]:
+    """How many voxels along each axis come closest to `size_mm`; at least one."""
+    a, b, c = (
+        max(1, round(size_mm / float(s) - 0.01)) for s in spacing_mm
+    )  # a header's rounding must not decide
+    return a, b, c
+
+
+def _block_means(array: np.ndarray, block: tuple[int, int, int]) -> np.ndarray:
+    """Means over blocks of voxels, float32; beyond the array's end counts as zero."""
+    array = array.astype(np.float32)
+    for axis in (2, 1, 0):  # as most files lie in memory: their slowest axis is the quickest to halve
+        size = block[axis]
+        if size == 1:
+            continue
+        lines = np.moveaxis(array, axis, 0)
+        total = lines[::size].copy(order="K")
+        for n in range(1, size):
+            part = lines[n::size]
+            total[: len(part)] += part  # the last block may have fewer
+        total /= size
+        array = np.moveaxis(total, 0, axis)
+    return np.ascontiguousarray(array)
+
+
+def _refined_blocks(means: np.ndarray, block: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """The opposite of `_block_means`, linearly interpolated, for an array of this `shape`."""
+    positions = [(np.arange(n) - (b - 1) / 2) / b for n, b in zip(shape, block, strict=True)]
+    return np.ascontiguousarray(interpolated(means, positions))
+
+
+def interpolated(values: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
+    """`values` [i, j, k], linearly interpolated at every combination of `positions` along the axes; float32.
+
+    Beyond the ends they stay what they are there. In memory the first axis runs fastest, as in most files.
+    """
+    values = values.astype(np.float32).T
+    for axis, position in zip((2, 1, 0), positions, strict=True):
+        last = values.shape[axis] - 1
+        position = np.clip(position, 0, last)
+        below = position.astype(int)
+        weight = (position - below).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(3)])
+        low, high = np.take(values, below, axis), np.take(values, np.minimum(below + 1, last), axis)
+        high -= low
+        high *= weight
+        high += low
+        values = high
+    return values.T

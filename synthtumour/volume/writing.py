@@ -1,0 +1,113 @@
+"""Writing images, whole or not at all, and new values in a scan's own data type."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from synthtumour.errors import InputError
+from synthtumour.files.checks import check_name
+from synthtumour.files.names import extension_of
+from synthtumour.files.staging import scratch_beside, staged_outputs
+from synthtumour.volume.grid import Box, bounding_box, is_oblique
+from synthtumour.volume.nifti import NIFTI_GEOMETRY, header_of_faithful_read, nifti_header
+from synthtumour.volume.reading import silent_stderr
+from synthtumour.volume.volume import Volume
+
+
+def write_volumes(volumes: Mapping[str | os.PathLike[str], Volume]) -> None:
+    """Write all `volumes` beside their paths first, then move all into place: none is ever half there."""
+    by_path = {Path(path): volume for path, volume in volumes.items()}
+    with staged_outputs(by_path) as partial:
+        for path, volume in by_path.items():
+            write_in_place(volume, partial[path])
+
+
+def write_in_place(volume: Volume, path: Path) -> None:
+    """Write `volume` to `path` as it is; for whoever stages the file (`staged_outputs`).
+
+    Raises OSError or, from SimpleITK, RuntimeError if it cannot be written.
+    """
+    check_name(path)
+    extension_of(path)
+    image, name = volume.to_image(), path.name.lower()
+    compress = not name.endswith(".nii")
+    source = volume.stored.nifti_geometry
+    if not source or not name.endswith((".nii", ".nii.gz")) or not is_oblique(volume.grid):
+        _write(image, path, compress)
+        return
+    # NIfTI keeps oblique axes as float32 quaternions and ITK rounds them anew at each writing, so they
+    # drift by a bit in the last place. The source's own bytes go back in their place.
+    uncompressed = scratch_beside(path)
+    try:
+        _write(image, uncompressed, compress=False)
+        content = bytearray(uncompressed.read_bytes())
+    finally:
+        uncompressed.unlink(missing_ok=True)
+    for where, original in zip(NIFTI_GEOMETRY, source, strict=True):
+        content[where] = original
+    path.write_bytes(gzip.compress(content, compresslevel=4, mtime=0) if compress else content)
+
+
+def _write(image: sitk.Image, path: Path, compress: bool) -> None:
+    """Write an image and make sure of it: on a full disk ITK cuts NIfTI and NRRD short and says nothing."""
+    with silent_stderr():  # ITK remarks on metadata that other formats do not keep
+        sitk.WriteImage(image, str(path), useCompression=compress)
+    name, whole = path.name.lower(), False
+    if name.endswith(".nii.gz"):
+        whole = header_of_faithful_read(path, image) is not None
+    elif name.endswith(".nii"):
+        length = sitk.GetArrayViewFromImage(image).nbytes
+        with contextlib.suppress(InputError):
+            whole = path.stat().st_size == nifti_header(path).offset + length
+    elif name.endswith(".nrrd"):
+        _, _, voxels = path.read_bytes().partition(b"\n\n")
+        with contextlib.suppress(EOFError, zlib.error):
+            whole = gzip.decompress(voxels) == sitk.GetArrayViewFromImage(image).tobytes()
+    else:  # ITK tells of MHA
+        whole = True
+    if not whole:
+        full = shutil.disk_usage(path.parent).free < sitk.GetArrayViewFromImage(image).nbytes
+        code = errno.ENOSPC if full else errno.EFBIG
+        raise OSError(code, os.strerror(code), str(path))
+
+
+def stored_where_it_fits(
+    image: np.ndarray, patch: Box, changed: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """`image` with `values` where `changed`, rounded for integers; floating point if they do not fit.
+
+    Raises InputError if no type holds both the values and the integers that nothing has touched.
+    """
+    new = values
+    if image.dtype.kind in "iu":
+        limits = np.iinfo(image.dtype)
+        new = np.where(changed, np.rint(values), 0)
+        if int(new.min()) < limits.min or int(new.max()) > limits.max:
+            largest = max(-int(image.min()), int(image.max()))
+            if largest > 2**53:
+                raise InputError(
+                    f"its integers of up to {largest} stay exact in no type that a tumour fits; rescale it"
+                )
+            single = image.astype(np.float32, order="K")
+            # beyond 2^24 float32 would change voxels that nothing has touched
+            image = single if np.array_equal(single, image) else image.astype(np.float64, order="K")
+    np.copyto(image[patch], new, where=changed, casting="unsafe")
+    return image
+
+
+def with_changes(scan: np.ndarray, new: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """`scan` with what differs from it in `new` inside `brain`, in its own dtype where that fits."""
+    box = bounding_box(brain)
+    changed = brain[box] & (new[box] != scan[box])
+    image = scan.copy(order="K")
+    return stored_where_it_fits(image, box, changed, new[box]) if changed.any() else image
