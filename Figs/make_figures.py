@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthtumour.arguments import add_program_options, run  # noqa: E402
+from synthtumour.options.program import add_program_options, run  # noqa: E402
 
 FIGURES = ("overview", "presets", "selection", "stage1")
 
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def make_figures(args: argparse.Namespace) -> int:
-    from synthtumour.volume import InputError
+    from synthtumour.errors import InputError
 
     try:
         import matplotlib  # noqa: F401

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.patches import FancyBboxPatch
 
 from Figs.panels import BLUE, RED, Page, axial, fullest, save
-from synthtumour.volume import read_volume
+from synthtumour.volume.reading import read_volume
 
 ROOT = Path(__file__).resolve().parent.parent
 TILE_IN = (1.25, 1.47)

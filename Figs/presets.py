@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from Figs.panels import Page, axial, fullest, save
+from synthtumour.brain.masks import prepare_brain
+from synthtumour.files.names import brain_mask_beside
 from synthtumour.presets import PRESETS, Preset
-from synthtumour.stage1 import Synthesis, brain_mask_beside, prepare_brain, synthesise
-from synthtumour.volume import Volume, read_volume
+from synthtumour.stage1.synthesis import Synthesis, synthesise
+from synthtumour.volume.reading import read_volume
+from synthtumour.volume.volume import Volume
 
 SCAN = "sim-01"
 TILE_IN = (1.44, 1.66)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from synthtumour.preview import columns_of, preview_picture
-from synthtumour.stage1 import brain_mask_beside, prepare_brain, synthesise
-from synthtumour.volume import read_volume
+from synthtumour.brain.masks import prepare_brain
+from synthtumour.files.names import brain_mask_beside
+from synthtumour.pictures.case import columns_of, preview_picture
+from synthtumour.stage1.synthesis import synthesise
+from synthtumour.volume.reading import read_volume
 
 # subject, seed, task
 SHOWN = (("sim-01", 33, "train"), ("sim-02", 4, "train"), ("sim-03", 20, "val"))

@@ -28,9 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.harder_tumours import KINDS  # noqa: E402
-from synthtumour.arguments import add_program_options, print_safely, run, seed  # noqa: E402
-from synthtumour.journal import write_json  # noqa: E402
-from synthtumour.volume import InputError  # noqa: E402
+from synthtumour.errors import InputError  # noqa: E402
+from synthtumour.files.staging import write_json  # noqa: E402
+from synthtumour.options.program import add_program_options, run, seed  # noqa: E402
+from synthtumour.text import print_safely  # noqa: E402
 
 EXAMPLES = """\
 example:
@@ -47,8 +48,8 @@ VARIANTS = {
     "no-texture": ("--texture", "0"),
     "no-nodules": ("--nodules", "0"),
     "no-distractors": ("--distractors", "0"),
-    "no-tumour-free": ("--tumour-free-probability", "0"),
-    "few-tumour-free": ("--tumour-free-probability", "0.05"),
+    "no-tumour-free": ("--without-tumour", "0"),
+    "few-tumour-free": ("--without-tumour", "0.05"),
     "one-tumour": ("--num-tumours", "1"),
     "no-growth": ("--shape", "noisy"),
     "no-small": ("--min-volume", "10000"),

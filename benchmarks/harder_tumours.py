@@ -19,8 +19,9 @@ import SimpleITK as sitk
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthtumour.arguments import add_program_options, print_safely, run  # noqa: E402
-from synthtumour.volume import InputError  # noqa: E402
+from synthtumour.errors import InputError  # noqa: E402
+from synthtumour.options.program import add_program_options, run  # noqa: E402
+from synthtumour.text import print_safely  # noqa: E402
 
 KINDS = ("faint", "ring")
 _RING_MM = 8.0

@@ -27,7 +27,7 @@ SIDE, SPACING_MM = 24, 6.0
 SCANS, CORES, CORES_A_SHARD = 100_000, 1_000, 16
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 LISTING = (
-    "import sys, time; from pathlib import Path; from synthtumour.subjects import find_scans; "
+    "import sys, time; from pathlib import Path; from synthtumour.dataset.subjects import find_scans; "
     "begin = time.perf_counter(); find_scans(Path(sys.argv[1])); print(time.perf_counter() - begin)"
 )
 

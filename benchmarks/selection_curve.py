@@ -27,12 +27,14 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import two_stage  # noqa: E402
 from benchmarks.two_stage import JUNIOR, Loop, Step  # noqa: E402
-from synthtumour.arguments import add_program_options, print_safely, run, seed  # noqa: E402
-from synthtumour.journal import write_bytes, write_json  # noqa: E402
-from synthtumour.nnunet import VAL_SUFFIX, safe_name, validation_subjects  # noqa: E402
+from synthtumour.dataset.nnunet import VAL_SUFFIX, safe_name  # noqa: E402
+from synthtumour.dataset.sides import validation_subjects  # noqa: E402
+from synthtumour.dataset.subjects import find_scans  # noqa: E402
+from synthtumour.errors import InputError  # noqa: E402
+from synthtumour.files.staging import write_bytes, write_json  # noqa: E402
+from synthtumour.options.program import add_program_options, run, seed  # noqa: E402
 from synthtumour.presets import PRESETS  # noqa: E402
-from synthtumour.subjects import find_scans  # noqa: E402
-from synthtumour.volume import InputError  # noqa: E402
+from synthtumour.text import print_safely  # noqa: E402
 
 EXAMPLES = """\
 example:
@@ -86,7 +88,7 @@ def loop_of(args: argparse.Namespace) -> Loop:
     given += ["--output", args.output, "--preset", args.preset, "--seed", args.seed]
     given += ["--epochs", args.epochs, 1]
     # as the published tool: no tumour-free case
-    given += [f"--stage1=--val-fraction {VAL_FRACTION} --tumour-free-fraction 0"]
+    given += [f"--stage1=--val-fraction {VAL_FRACTION} --add-untouched 0"]
     loop = Loop(two_stage.build_parser().parse_args([str(value) for value in given]))
     loop.small[JUNIOR]["keep_epochs"] = kept_epochs(args)
     return loop

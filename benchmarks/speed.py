@@ -173,7 +173,7 @@ def size_of(subject: Path) -> str:
 
 def resampled(scan: Path, subject: Path, spacing_mm: float, size: int | None = None) -> Path:
     """`scan` and its mask at `spacing_mm`, all of it or the middle `size`^3, written to `subject`."""
-    from synthtumour.stage1 import brain_mask_beside
+    from synthtumour.files.names import brain_mask_beside
 
     mask = brain_mask_beside(scan)
     if mask is None:
@@ -261,9 +261,12 @@ def file_to_file(preset: str, task: str, variants: int = 1) -> MakeCase:
     """Cases as the scripts make them: `variants` of them share one reading."""
 
     def make(subject: Path) -> Callable[[int], int]:
+        from synthtumour.brain.masks import prepare_brain
+        from synthtumour.files.names import brain_mask_beside
         from synthtumour.presets import PRESETS
-        from synthtumour.stage1 import brain_mask_beside, prepare_brain, synthesise
-        from synthtumour.volume import read_volume, write_volumes
+        from synthtumour.stage1.synthesis import synthesise
+        from synthtumour.volume.reading import read_volume
+        from synthtumour.volume.writing import write_volumes
 
         path = subject / "flair.nii.gz"
 
@@ -282,15 +285,15 @@ def file_to_file(preset: str, task: str, variants: int = 1) -> MakeCase:
 
 def picture_of_a_case(subject: Path) -> Callable[[int], int]:
     """What --preview adds to a case that has been made."""
-    from synthtumour.preview import write_stage1_preview
-    from synthtumour.stage1 import synthesise
-    from synthtumour.volume import read_volume
+    from synthtumour.stage1.picture import write_picture
+    from synthtumour.stage1.synthesis import synthesise
+    from synthtumour.volume.reading import read_volume
 
     scan, brain = (read_volume(subject / name) for name in ("flair.nii.gz", "flair_brainmask.nii.gz"))
     made = synthesise(scan, brain, seed=0)
 
     def case(n: int) -> int:
-        write_stage1_preview(subject / "picture.png", f"case {n}", scan, brain, made)
+        write_picture(subject / "picture.png", f"case {n}", scan, brain, made)
         return 1
 
     return case
@@ -299,8 +302,8 @@ def picture_of_a_case(subject: Path) -> Callable[[int], int]:
 def in_memory(preset: str, task: str) -> MakeCase:
     def make(subject: Path) -> Callable[[int], int]:
         from synthtumour.presets import PRESETS
-        from synthtumour.stage1 import synthesise_patch
-        from synthtumour.volume import read_volume
+        from synthtumour.stage1.synthesis import synthesise_patch
+        from synthtumour.volume.reading import read_volume
 
         image, brain = (read_volume(subject / name) for name in ("flair.nii.gz", "flair_brainmask.nii.gz"))
         patch = image.array.astype(np.float32), brain.array > 0, image.grid.spacing_mm

@@ -29,13 +29,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from synthtumour import __version__  # noqa: E402
-from synthtumour.arguments import add_program_options, print_safely, run, seed  # noqa: E402
-from synthtumour.journal import write_bytes, write_json  # noqa: E402
-from synthtumour.nnunet import safe_name  # noqa: E402
+from synthtumour.brain.masks import prepare_brain, skull_stripped  # noqa: E402
+from synthtumour.dataset.nnunet import safe_name  # noqa: E402
+from synthtumour.dataset.subjects import Scan, find_scans  # noqa: E402
+from synthtumour.errors import InputError  # noqa: E402
+from synthtumour.files.staging import write_bytes, write_json  # noqa: E402
+from synthtumour.options.program import add_program_options, run, seed  # noqa: E402
 from synthtumour.presets import PRESETS  # noqa: E402
-from synthtumour.stage1 import prepare_brain, skull_stripped  # noqa: E402
-from synthtumour.subjects import Scan, find_scans  # noqa: E402
-from synthtumour.volume import InputError, read_volume, write_volumes  # noqa: E402
+from synthtumour.text import print_safely  # noqa: E402
+from synthtumour.volume.reading import read_volume  # noqa: E402
+from synthtumour.volume.writing import write_volumes  # noqa: E402
 
 EXAMPLES = """\
 examples:
@@ -212,7 +215,7 @@ class Loop:
                     "prompt_multi_tumor.py",
                     *("--input", args.healthy.resolve(), "--output", self.raw / JUNIOR, "--skull-strip"),
                     *("--preset", args.preset, "--variants", setting.variants, "--seed", args.seed),
-                    *("--tumour-free-fraction", 1, "--workers", args.threads, *shlex.split(args.stage1)),
+                    *("--add-untouched", 1, "--workers", args.threads, *shlex.split(args.stage1)),
                 ),
             ),
             Step(
@@ -244,7 +247,7 @@ class Loop:
                     *("--healthyimgTr", args.healthy.resolve(), "--skull-strip"),
                     *("--mask_check_path", self.work / "mask_check"),
                     *("-num", mixed, "--seed", args.seed),
-                    *("--combine", self.raw / SENIOR, *stage1_cases, "--tumour-free-fraction", 1),
+                    *("--combine", self.raw / SENIOR, *stage1_cases, "--add-untouched", 1),
                     *("--workers", args.threads, *shlex.split(args.stage2)),
                 ),
             ),

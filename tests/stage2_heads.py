@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from conftest import head_image
 
-from synthtumour.volume import Volume
+from synthtumour.volume.volume import Volume
 
 
 def world_of(image: sitk.Image) -> np.ndarray:

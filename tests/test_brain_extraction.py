@@ -20,8 +20,8 @@ from stage2_heads import write_donor
 import prompt_multi_tumor
 import resect_multi_tumor
 import stage2_mixed_with_pseudo_label
-from synthtumour.brain_extraction import extract_brain
-from synthtumour.volume import read_volume
+from synthtumour.brain.hdbet import extract_brain
+from synthtumour.volume.reading import read_volume
 
 STAND_IN = """
 import numpy as np
@@ -135,7 +135,7 @@ def test_each_shard_makes_the_masks_of_its_own_scans(
 ) -> None:
     for n in range(3):
         make_head(f"in/s{n}", mask=False, skull=True, seed=n)
-    options = ["--brain-mask", "hdbet", "--tumour-free-fraction", "0.5"]  # a scan of two cases goes first
+    options = ["--brain-mask", "hdbet", "--add-untouched", "0.5"]  # a scan of two cases goes first
     assert prompt(tmp_path, *options) == 0
     whole = (tmp_path / "Dataset001_A").rename(tmp_path / "whole")
     assert calls.since_last_time() == 3

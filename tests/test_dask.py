@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, MakeHead
 
-from synthtumour import fanout
+from synthtumour.runs.loop import _executor_failure
+from synthtumour.runs.worker import make_cases
 
 pytestmark = pytest.mark.peer
 VARIANTS, SCANS = 6, 6
@@ -215,18 +216,18 @@ def test_a_scheduler_without_the_toolkit(cluster: Cluster, scans: Path, tmp_path
     said = refused(scans, tmp_path / "Dataset001_A", cluster.address)
     assert f"{cluster.address}: the scheduler there does not find synthtumour; " in said
     assert "PYTHONPATH" in said
-    # What fanout would say of a case there, were it not refused; and of one that ends its worker.
+    # What a run would say of a case there, were it not refused; and of one that ends its worker.
     with distributed.Client(cluster.address, timeout=20, set_as_default=False) as client:
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
         unread, killed = (
             client.get_executor().submit(*task).exception(timeout=60)
-            for task in ((fanout.make_cases, None, None, None), (os._exit, 1))
+            for task in ((make_cases, None, None, None), (os._exit, 1))
         )
     assert isinstance(unread, Exception) and isinstance(killed, Exception)
-    said = fanout._executor_failure(unread)
+    said = _executor_failure(unread)
     assert "Error during deserialization of the task graph" in said
     assert "died" not in said and "\n" not in said
-    assert "its worker process died" in fanout._executor_failure(killed)
+    assert "its worker process died" in _executor_failure(killed)
 
 
 def test_workers_with_another_file_system(cluster: Cluster, scans: Path, tmp_path: Path) -> None:

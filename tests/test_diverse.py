@@ -18,9 +18,12 @@ from scipy import ndimage
 
 import prompt_multi_tumor
 import resect_multi_tumor
+from synthtumour.errors import InputError
 from synthtumour.presets import PRESETS, Preset
-from synthtumour.stage1 import Synthesis, in_other_contrast, resynthesise, synthesise, untouched
-from synthtumour.volume import InputError, Volume
+from synthtumour.stage1.contrasts import in_other_contrast
+from synthtumour.stage1.record import resynthesise
+from synthtumour.stage1.synthesis import Synthesis, synthesise, untouched
+from synthtumour.volume.volume import Volume
 
 DIVERSE = replace(PRESETS["diverse"], max_volume_mm3=40_000.0)
 PLAIN = replace(DIVERSE, distractor_probability=0.0, num_tumours=(1, 1))
@@ -223,8 +226,8 @@ def test_brats_labels_divide_the_whole_tumour(head: tuple[Volume, Volume]) -> No
 
 def test_mass_effect_pushes_tissue_outwards_and_never_folds_it() -> None:
     """A dark shell 5 mm beyond the tumour's border moves away from it."""
-    from synthtumour.displacement import displacement, least_jacobian, pushed
-    from synthtumour.tissue import tissue_of
+    from synthtumour.tumour.displacement import displacement, least_jacobian, pushed
+    from synthtumour.tumour.tissue import tissue_of
 
     scan, brain = integer_head()
     tissue = tissue_of(scan.array, brain.array > 0, scan.grid)
@@ -243,9 +246,9 @@ def test_mass_effect_pushes_tissue_outwards_and_never_folds_it() -> None:
 
 
 def test_a_large_tumours_ragged_border_leaves_most_of_the_push() -> None:
-    from synthtumour.displacement import displacement, least_jacobian
-    from synthtumour.growth import Growth, grow
-    from synthtumour.tissue import tissue_of
+    from synthtumour.tumour.displacement import displacement, least_jacobian
+    from synthtumour.tumour.growth import Growth, grow
+    from synthtumour.tumour.tissue import tissue_of
 
     scan, brain = integer_head()
     tissue = tissue_of(scan.array, brain.array > 0, scan.grid)
@@ -274,8 +277,8 @@ def test_distractors_change_the_scan_but_neither_label_nor_background(head: tupl
 
 
 def test_every_kind_of_distractor_shows(head: tuple[Volume, Volume]) -> None:
-    from synthtumour.distractors import BrightCortex, Caps, Distractors, Spot, UnevenSlice, disturb
-    from synthtumour.tissue import tissue_of
+    from synthtumour.tumour.distractors import BrightCortex, Caps, Distractors, Spot, UnevenSlice, disturb
+    from synthtumour.tumour.tissue import tissue_of
 
     scan, brain = head[0].array, head[1].array > 0
     tissue = tissue_of(scan, brain, head[0].grid)
@@ -484,7 +487,7 @@ def test_a_folder_of_diverse_cases(make_head: MakeHead, tmp_path: Path) -> None:
         "brats",
         "--variants",
         "6",
-        "--tumour-free-probability",
+        "--without-tumour",
         "0.5",
         "--workers",
         "1",
@@ -530,7 +533,7 @@ def test_channels_of_a_folder(
     arguments = ["--input", str(tmp_path / "in"), "--output", str(output), "--channels", "t1ce", "t2"]
     assert prompt_multi_tumor.main([*arguments, "--workers", "1"]) == 2
     assert "--channels needs --preset diverse" in capsys.readouterr().err
-    arguments += ["--preset", "diverse", "--tumour-free-probability", "0", "--workers", "1"]
+    arguments += ["--preset", "diverse", "--without-tumour", "0", "--workers", "1"]
     arguments += ["--head-scale", "0.5", "0.5"]
     t2 = tmp_path / "in/s0/t2.nii.gz"
     content = t2.read_bytes()

@@ -15,13 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from synthtumour import fanout
-from synthtumour.fanout import Case, Group, Report
-from synthtumour.journal import Journal
-from synthtumour.volume import InputError
+from synthtumour.errors import InputError
+from synthtumour.runs.cases import Case, Group, Report
+from synthtumour.runs.journal import Journal
+from synthtumour.runs.pool import usable_cores
+from synthtumour.runs.run import Working
+from synthtumour.runs.run import run as run_cases
 
 
 def load(source: str) -> str:
@@ -65,11 +68,11 @@ def run(
     settings: dict[str, object] | None = None,
     reserved: Sequence[Path] = (),
     overwrite: bool = False,
-    **how: object,
+    **how: Any,
 ) -> Report:
     settings = settings or {"options": {"seed": 0}}
     with Journal(folder, settings, reserved=reserved, overwrite=overwrite) as journal:
-        return fanout.run(groups, load, make, journal, **how)  # type: ignore[arg-type]
+        return run_cases(groups, load, make, journal, Working(**how))
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
@@ -441,7 +444,7 @@ def test_usable_cores_respects_cgroups(tmp_path: Path) -> None:
 
     def cores(lines: str) -> int:
         membership.write_text(lines)
-        return fanout.usable_cores(membership, tmp_path / "fs")
+        return usable_cores(membership, tmp_path / "fs")
 
     v2 = tmp_path / "fs/slice/job"
     v2.mkdir(parents=True)
@@ -458,4 +461,4 @@ def test_usable_cores_respects_cgroups(tmp_path: Path) -> None:
     (v1 / "cpu.cfs_quota_us").write_text("-1\n")
     assert cores("4:cpu,cpuacct:/docker/abc\n") == mine
     membership.unlink()
-    assert fanout.usable_cores(membership, tmp_path / "fs") == mine
+    assert usable_cores(membership, tmp_path / "fs") == mine

@@ -29,7 +29,7 @@ import SimpleITK as sitk
 from conftest import ROOT, head_image
 from stage2_heads import write, write_donor
 
-from synthtumour.volume import read_volume
+from synthtumour.volume.reading import read_volume
 
 NOT_COMPARED = {"journal.jsonl", "report.html"}  # they tell of times
 

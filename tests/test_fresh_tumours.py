@@ -13,10 +13,11 @@ import SimpleITK as sitk
 from conftest import ROOT, MakeHead, head_image
 
 import prompt_multi_tumor
+from synthtumour.errors import InputError
 from synthtumour.fresh_tumours import FreshTumours
 from synthtumour.presets import PRESETS, Preset
-from synthtumour.stage1 import synthesise_patch
-from synthtumour.volume import InputError, Volume
+from synthtumour.stage1.synthesis import synthesise_patch
+from synthtumour.volume.volume import Volume
 
 SMALL = replace(PRESETS["paper"], min_volume_mm3=5_000.0, max_volume_mm3=15_000.0)
 HEAD = {"size_mm": (96.0, 112.0, 84.0), "spacing": (2.0, 2.0, 3.0)}
@@ -170,7 +171,7 @@ def test_stage_1_names_the_trainer(
     output = tmp_path / "Dataset101_SynthTumour"
     command = ["-i", str(tmp_path / "in"), "-o", str(output), "--skull-strip", "--preset", preset]
     command += ["--distractors", "1"] if preset == "diverse" else []
-    assert prompt_multi_tumor.main([*command, "--tumour-free-probability", "1", "--workers", "1"]) == 0
+    assert prompt_multi_tumor.main([*command, "--without-tumour", "1", "--workers", "1"]) == 0
     said = capsys.readouterr().out
     assert f"export nnUNet_extTrainer={ROOT / 'synthtumour' / 'nnunet_trainer'}\n" in said
     assert f"nnUNetv2_train 101 3d_fullres 0 -tr nnUNetTrainer{trainer} --val_best\n" in said
@@ -192,7 +193,7 @@ def test_several_channels_have_no_trainer(
         scan = make_head(f"in/sub{n}", seed=n, spacing=(3.0, 3.0, 3.0))
         shutil.copy(scan, scan.with_name("t1.nii.gz"))
     command = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "Dataset101_SynthTumour"), "--skull-strip"]
-    command += ["--preset", "diverse", "--channels", "t1", "--tumour-free-probability", "1", "--workers", "1"]
+    command += ["--preset", "diverse", "--channels", "t1", "--without-tumour", "1", "--workers", "1"]
     assert prompt_multi_tumor.main(command) == 0
     said = capsys.readouterr().out
     assert "nnUNetv2_train 101 3d_fullres 0" in said and " -tr " not in said

@@ -389,7 +389,7 @@ def geometry(image: sitk.Image) -> tuple[tuple[float, ...], ...]:
 
 def values_of(path: Path) -> np.ndarray:
     """Voxels [z, y, x] with the NaN that ITK drops from NIfTI files."""
-    from synthtumour.volume import read_volume
+    from synthtumour.volume.reading import read_volume
 
     return read_volume(path).in_stored_order().transpose(2, 1, 0)
 

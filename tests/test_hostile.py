@@ -27,11 +27,15 @@ from hypothesis import strategies as st
 
 import prompt_multi_tumor
 import resect_multi_tumor
-from synthtumour import arguments, fanout
-from synthtumour.fanout import Case
-from synthtumour.journal import JOURNAL_FILE, RUN_FILE, Journal, file_state
-from synthtumour.stage2_cases import find_stage1_cases
-from synthtumour.volume import MOST_VOXELS, InputError, read_volume
+from synthtumour.errors import InputError
+from synthtumour.files.state import file_state
+from synthtumour.options import program
+from synthtumour.runs.cases import Case, Group
+from synthtumour.runs.journal import Journal
+from synthtumour.runs.run import Working, run
+from synthtumour.runs.settings import JOURNAL_FILE, RUN_FILE
+from synthtumour.stage2.senior import find_stage1_cases
+from synthtumour.volume.reading import MOST_VOXELS, read_volume
 
 NAN, INF = float("nan"), float("inf")
 SMALL = {"size_mm": (60.0, 72.0, 54.0), "spacing": (4.0, 4.0, 4.0)}
@@ -606,11 +610,11 @@ def test_whatever_happens_is_one_line(
     main: Callable, code: int, says: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = argparse.ArgumentParser(prog="resect_multi_tumor.py")
-    arguments.add_program_options(parser)
-    assert arguments.run(main, parser, []) == code
+    program.add_program_options(parser)
+    assert program.run(main, parser, []) == code
     line = one_line(capsys)
     assert all(words in line for words in says)
-    assert arguments.run(main, parser, ["--debug"]) == code
+    assert program.run(main, parser, ["--debug"]) == code
     err = capsys.readouterr().err
     assert err.startswith("Traceback") and f"in {main.__name__}" in err and err.endswith(line)
     assert "\x1b" not in err
@@ -627,9 +631,9 @@ def make_oddly(loaded: object, case: Case) -> dict[str, object]:
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_case_that_fails_oddly(debug: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     case = case_in(tmp_path)
-    groups = [fanout.Group("s", (case,))]
+    groups = [Group("s", (case,))]
     with journal_in(tmp_path, overwrite=False) as journal:
-        report = fanout.run(groups, load_nothing, make_oddly, journal, workers=1, debug=debug)
+        report = run(groups, load_nothing, make_oddly, journal, Working(1, debug=debug))
     ((name, reason),) = report.failed
     assert name == "a" and "unexpected ZeroDivisionError: of things (at test_hostile.py:" in reason
     assert "--debug" in reason and "Traceback" not in (tmp_path / JOURNAL_FILE).read_text()

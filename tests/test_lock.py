@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from synthtumour.lock import hold
+from synthtumour.files.lock import hold
 
 HOLDING = """
 import sys
 from pathlib import Path
-from synthtumour.lock import hold
+from synthtumour.files.lock import hold
 with hold(Path(sys.argv[1]), *sys.argv[2:]):
     print("held", flush=True)
     sys.stdin.read()

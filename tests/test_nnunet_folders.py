@@ -11,15 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthtumour.nnunet import (
-    dataset_at,
-    next_commands,
-    safe_name,
-    tumour_free,
-    validation_subjects,
-    write_dataset,
-)
-from synthtumour.volume import InputError
+from synthtumour.dataset.commands import next_commands
+from synthtumour.dataset.nnunet import dataset_at, safe_name, write_dataset
+from synthtumour.dataset.sides import tumour_free, validation_subjects
+from synthtumour.errors import InputError
 
 
 @pytest.mark.parametrize(

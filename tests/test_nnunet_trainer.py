@@ -54,7 +54,7 @@ def nnunet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NnUnet]:
             sitk.WriteImage(scan, str(heads / f"sub{n}" / "flair.nii.gz"))
             sitk.WriteImage(brain, str(heads / f"sub{n}" / "flair_brainmask.nii.gz"))
         command = ["-i", str(heads), "-o", str(folder / "raw" / f"Dataset{dataset}"), "--workers", "1"]
-        command += ["--tumour-free-probability", "1"] + ([] if skull else ["--skull-strip"])
+        command += ["--without-tumour", "1"] + ([] if skull else ["--skull-strip"])
         with contextlib.redirect_stdout(io.StringIO()) as said:
             assert prompt_multi_tumor.main(command) == 0
         (plan,) = printed(said.getvalue(), "nnUNetv2_plan_and_preprocess")

@@ -17,9 +17,12 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial.transform import Rotation
 
 import prompt_multi_tumor
-from synthtumour.preview import columns_of, contact_sheet, preview_picture, write_stage1_preview
-from synthtumour.stage1 import synthesise, untouched
-from synthtumour.volume import Volume, read_volume
+from synthtumour.pictures.case import columns_of, preview_picture
+from synthtumour.pictures.sheet import contact_sheet
+from synthtumour.stage1.picture import write_picture
+from synthtumour.stage1.synthesis import synthesise, untouched
+from synthtumour.volume.reading import read_volume
+from synthtumour.volume.volume import Volume
 
 YELLOW, SKY_BLUE, VERMILLION = (240, 228, 66), (86, 180, 233), (213, 94, 0)
 OKABE_ITO = {(230, 159, 0), SKY_BLUE, (0, 158, 115), YELLOW, (0, 114, 178), VERMILLION, (204, 121, 167)}
@@ -150,7 +153,7 @@ def test_a_case_without_tumour_says_so_and_has_no_outline(tmp_path: Path) -> Non
     array[brain.array == 0] = np.nan  # outside the brain it may be anything
     scan = before.with_array(array)
     made = untouched(scan, brain, seed=3, case="free")
-    write_stage1_preview(tmp_path / "free.png", "free", scan, brain, made)
+    write_picture(tmp_path / "free.png", "free", scan, brain, made)
     picture = rgb(tmp_path / "free.png")
     assert not any(
         is_colour(panel(picture, row, column), YELLOW).any() for row in range(3) for column in range(3)
@@ -171,7 +174,7 @@ def test_a_picture_costs_less_than_the_synthesis(make_head: MakeHead, tmp_path: 
         begin = time.process_time()
         made = synthesise(scan, brain, seed=seed)
         between = time.process_time()
-        write_stage1_preview(tmp_path / "p.png", "p", scan, brain, made)
+        write_picture(tmp_path / "p.png", "p", scan, brain, made)
         making.append(between - begin)
         drawing.append(time.process_time() - between)
     assert sorted(drawing)[2] < 0.8 * sorted(making)[2]
@@ -195,7 +198,7 @@ def test_a_run_has_a_picture_of_every_case_and_a_sheet(
     scans = [
         make_head(f"in/s{n}", orientation, seed=n) for n, orientation in enumerate(("RAS", "LPS", "PIR"))
     ]
-    how = ("--variants", 2, "--tumour-free-fraction", 1, "--max-volume", 20000, "--min-volume", 2000)
+    how = ("--variants", 2, "--add-untouched", 1, "--max-volume", 20000, "--min-volume", 2000)
     dataset = tmp_path / "Dataset001_X"
     assert prompt(tmp_path, *how, "--workers", 1) == 0  # without pictures
     assert pictures_of(dataset) == {}

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, MakeHead
 
-from synthtumour import progress
+from synthtumour.runs import progress
 
 COLOUR = re.compile(r"\x1b\[\d*m")
 HOW = ("--variants", "2", "--workers", "1", "--min-volume", "2000", "--max-volume", "9000")

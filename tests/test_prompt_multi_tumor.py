@@ -18,7 +18,7 @@ from conftest import ROOT, MakeHead
 
 import prompt_multi_tumor
 import resect_multi_tumor
-from synthtumour import stage1_cases
+from synthtumour.stage1.cases import flattened
 
 ORIENTATIONS = ["RAS", "LPS", "PIR", "LAS", "RSA"]
 
@@ -75,7 +75,7 @@ def test_no_argument_makes_a_dataset_of_the_demo_data(tmp_path: Path) -> None:
 
 
 def test_same_bytes_however_it_is_run(subjects: Path, tmp_path: Path) -> None:
-    options = ["--variants", "3", "--tumour-free-fraction", "0.4", "--seed", "5"]
+    options = ["--variants", "3", "--add-untouched", "0.4", "--seed", "5"]
     alone, together = tmp_path / "1/Dataset001_A", tmp_path / "2/Dataset001_A"
     assert prompt(subjects, alone, *options, "--workers", "1") == 0
     assert prompt(subjects, together, *options, "--workers", "2") == 0
@@ -141,7 +141,7 @@ def test_flat_nnunet_input_without_masks(make_head: MakeHead, tmp_path: Path) ->
 
 def test_every_row_can_be_made_again(subjects: Path, tmp_path: Path) -> None:
     output = tmp_path / "Dataset001_A"
-    options = ("--tumour-free-fraction", "0.5", "--num-tumours", "1", "2", "--max-volume", "30000")
+    options = ("--add-untouched", "0.5", "--num-tumours", "1", "2", "--max-volume", "30000")
     assert prompt(subjects, output, *options, "--core-probability", "0.5", "--skull-strip") == 0
     rows = rows_of(output)
     assert {row["kind"] for row in rows.values()} == {"synthetic", "tumour-free"}
@@ -159,7 +159,7 @@ def test_training_heads_are_resized_by_their_headers_alone(
     subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Against the same run without it: the same voxels, every length and coordinate times `head_scale`."""
-    options = ("--variants", "2", "--tumour-free-fraction", "0.5", "--seed", "4")
+    options = ("--variants", "2", "--add-untouched", "0.5", "--seed", "4")
     as_scanned, smaller = tmp_path / "a/Dataset001_A", tmp_path / "b/Dataset001_A"
     assert prompt(subjects, as_scanned, *options) == 0
     assert "training heads" not in capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_training_heads_are_resized_by_their_headers_alone(
 
 def test_tumour_free_cases(subjects: Path, tmp_path: Path) -> None:
     output = tmp_path / "Dataset001_A"
-    assert prompt(subjects, output, "--tumour-free-fraction", "1", "--val-fraction", "0.4") == 0
+    assert prompt(subjects, output, "--add-untouched", "1", "--val-fraction", "0.4") == 0
     free = {case: row for case, row in rows_of(output).items() if row["kind"] == "tumour-free"}
     assert len(free) == 3 and all(row["split"] == "train" for row in free.values())
     for case, row in free.items():
@@ -362,7 +362,7 @@ def test_a_replaced_scan_is_made_anew(make_head: MakeHead, subjects: Path, tmp_p
         (["--variants", "0"], "--variants 0"),
         (["--workers", "0"], "--workers 0"),
         (["--val-fraction", "1"], "--val-fraction 1"),
-        (["--tumour-free-fraction", "-0.1"], "--tumour-free-fraction -0.1"),
+        (["--add-untouched", "-0.1"], "--add-untouched -0.1"),
         (["--head-scale", "0.9", "0.5"], "--head-scale 0.9 0.5"),
         (["--head-scale", "0.1", "1"], "--head-scale 0.1 1"),
         (["--subjects", "nobody"], "--subjects nobody"),
@@ -398,7 +398,7 @@ def test_help_needs_no_heavy_import() -> None:
     code = "import prompt_multi_tumor as p, sys\ntry: p.main(['--help'])\nexcept SystemExit: pass\n"
     code += "print([m for m in ('numpy', 'scipy', 'SimpleITK', 'pandas', 'tqdm') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("[]\n") and "--tumour-free-fraction" in done.stdout
+    assert done.stdout.endswith("[]\n") and "--add-untouched" in done.stdout
 
 
 def test_one_wrong_bit_in_a_scan_is_noticed(make_head: MakeHead, tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_columns_of_whatever_was_drawn() -> None:
         "core": None,
         "intensity": {"factor": 2.0, "speeds": (0.1, 0.2)},
     }
-    assert stage1_cases.flattened(drawn, "t_") == {
+    assert flattened(drawn, "t_") == {
         **{"t_centre_r_mm": 1, "t_centre_a_mm": 2, "t_centre_s_mm": 3},
         **{"t_angles_r_deg": 4, "t_angles_a_deg": 5, "t_angles_s_deg": 6},
         **{"t_lobes_1_1_mm": 7, "t_lobes_1_2_mm": 8, "t_lobes_2_1_mm": 9, "t_lobes_2_2_mm": 10},

@@ -32,7 +32,7 @@ def test_nnunet_takes_the_dataset_and_its_split(
         make_head(f"in/subject {n}", orientation, seed=n, size_mm=(96.0, 112.0, 88.0))
     raw = tmp_path / "raw"
     output = raw / "Dataset123_SynthTumour"
-    options = ["--variants", "2", "--tumour-free-fraction", "0.5", "--workers", "1", "--max-volume", "30000"]
+    options = ["--variants", "2", "--add-untouched", "0.5", "--workers", "1", "--max-volume", "30000"]
     assert prompt_multi_tumor.main(["-i", str(tmp_path / "in"), "-o", str(output), *options]) == 0
 
     printed = [line.strip() for line in capsys.readouterr().out.split("next:\n")[1].splitlines()]

@@ -29,7 +29,7 @@ from stage2_heads import write, write_donor
 
 import prompt_multi_tumor
 import stage2_mixed_with_pseudo_label as stage2_script
-from synthtumour.report import EMBEDDED_PICTURES, REPORT_FILE, write_report
+from synthtumour.report.page import EMBEDDED_PICTURES, REPORT_FILE, write_report
 
 HOSTILE = (
     "<script>document.title='owned'<",
@@ -86,7 +86,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (work / "in/<b>empty").mkdir()
     output = work / "Dataset007_Names"
     options = ["--input", str(work / "in"), "--output", str(output), "--variants", "2", *SMALL]
-    assert prompt_multi_tumor.main([*options, "--tumour-free-fraction", "0.4"]) == 1  # the one cut short
+    assert prompt_multi_tumor.main([*options, "--add-untouched", "0.4"]) == 1  # the one cut short
     return output
 
 
@@ -221,7 +221,7 @@ def test_same_run_same_bytes(dataset: Path, tmp_path: Path) -> None:
         "--variants",
         "2",
         *SMALL,
-        "--tumour-free-fraction",
+        "--add-untouched",
         "0.4",
     ]
     output = tmp_path / dataset.name
@@ -409,7 +409,7 @@ def luminance(colour: str) -> float:
 
 def test_colours_have_contrast_enough() -> None:
     """WCAG AA in both colour schemes: 4.5 for text, 3 for graphics and focus."""
-    style = (ROOT / "synthtumour/report.css").read_text()
+    style = (ROOT / "synthtumour/report/page.css").read_text()
     schemes = [
         dict(re.findall(r"--([\w-]+): (#\w{6})", block))
         for block in re.findall(r":root \{.*?\}", style, re.S)
@@ -466,7 +466,7 @@ def browse() -> Iterator[Callable[..., Any]]:
 
 def test_places_do_not_depend_on_the_size_of_the_head() -> None:
     """Several tumours: where each was drawn is in the scan's own mm, the brain's box in the file's."""
-    from synthtumour.report_figures import _places
+    from synthtumour.report.figures import _places
 
     drawn = {"tumour1_shape_centre": (10.0, -20.0, 30.0), "tumour2_shape_centre": (-40.0, 5.0, 0.0)}
     box = {"brain_low": (-70.0, -100.0, -50.0), "brain_high": (70.0, 80.0, 90.0)}

@@ -540,7 +540,8 @@ def test_interrupted_run_leaves_no_half_written_output(
 
 def test_damaged_file_is_told_from_a_whole_one(make_head: MakeHead) -> None:
     """ITK reads a cut .nii.gz silently as zeros; one flipped bit must be seen as well."""
-    from synthtumour.volume import InputError, read_volume
+    from synthtumour.errors import InputError
+    from synthtumour.volume.reading import read_volume
 
     scan = make_head()
     content = bytearray(scan.read_bytes())
@@ -559,7 +560,7 @@ def test_scaled_integers_are_read_as_what_they_mean(
     make_head: MakeHead, tmp_path: Path, extension: str
 ) -> None:
     """scl_slope and scl_inter, float32 at bytes 112 and 116 of a NIfTI-1 header."""
-    from synthtumour.volume import read_volume
+    from synthtumour.volume.reading import read_volume
 
     scan = make_head()
     expected = read_volume(scan).array * 0.5 + 10
@@ -573,7 +574,7 @@ def test_scaled_integers_are_read_as_what_they_mean(
 
 
 def test_files_in_a_folder_named_like_ours_survive(make_head: MakeHead, tmp_path: Path) -> None:
-    from synthtumour.volume import staging_folder
+    from synthtumour.files.staging import staging_folder
 
     scan = make_head()
     unlucky = staging_folder(tmp_path / "i.nii.gz") / "i.nii.gz"

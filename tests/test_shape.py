@@ -10,11 +10,13 @@ import SimpleITK as sitk
 from conftest import head_image
 from scipy import ndimage
 
-from synthtumour.blending import dilated
 from synthtumour.presets import PRESETS
-from synthtumour.shape import TumourShape, draw_centre, draw_shape, rasterise, rotation
-from synthtumour.simplex import simplex_noise
-from synthtumour.volume import Grid, Volume
+from synthtumour.tumour.blending import dilated
+from synthtumour.tumour.placing import draw_centre
+from synthtumour.tumour.shape import TumourShape, draw_shape, rasterise, rotation
+from synthtumour.tumour.simplex import simplex_noise
+from synthtumour.volume.grid import Grid
+from synthtumour.volume.volume import Volume
 
 PAPER = PRESETS["paper"]
 
@@ -92,7 +94,7 @@ def test_shortcuts_change_no_voxel(smoothness: float, monkeypatch: pytest.Monkey
     ]
     shapes += [replace(shape, kind="ellipsoid") for shape in shapes]
     quick = [full(shape, grid) for shape in shapes]
-    monkeypatch.setattr("synthtumour.shape._ROUNDING", 10.0)  # nothing but exact noise decides
+    monkeypatch.setattr("synthtumour.tumour.shape._ROUNDING", 10.0)  # nothing but exact noise decides
     assert all(np.array_equal(mask, full(shape, grid)) for mask, shape in zip(quick, shapes, strict=True))
 
 

@@ -19,17 +19,18 @@ from conftest import ROOT, MakeHead
 from test_fanout import groups_in, load, logged, make
 
 import prompt_multi_tumor
-from synthtumour import fanout
-from synthtumour.fanout import Report
-from synthtumour.journal import Journal
-from synthtumour.shards import Shard, shard_from, shard_journals, shard_of_each
-from synthtumour.volume import InputError
+from synthtumour.errors import InputError
+from synthtumour.runs.cases import Report
+from synthtumour.runs.journal import Journal
+from synthtumour.runs.run import Working
+from synthtumour.runs.run import run as run_cases
+from synthtumour.runs.shards import Shard, shard_from, shard_journals, shard_of_each
 
 
 def run(folder: Path, groups: list, *, seed: int = 0, overwrite: bool = False, **sharing: object) -> Report:
     settings = {"program": "p", "options": {"seed": seed}}
     with Journal(folder, settings, overwrite=overwrite, **sharing) as journal:  # type: ignore[arg-type]
-        return fanout.run(groups, load, make, journal, workers=1)
+        return run_cases(groups, load, make, journal, Working(1))
 
 
 def test_parts_are_whole_balanced_and_the_same_in_any_order(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_who_may_be_in_the_folder_at_once(tmp_path: Path) -> None:
     groups = groups_in(tmp_path, 4)
     settings = {"program": "p", "options": {"seed": 0}}
     with Journal(tmp_path, settings, shard=Shard(1, 2)) as journal:
-        fanout.run(groups, load, make, journal, workers=1)
+        run_cases(groups, load, make, journal, Working(1))
         assert run(tmp_path, groups, shard=Shard(2, 2)).made == 2
         for other in ({"shard": Shard(1, 2)}, {"finalise": True}, {}):
             with pytest.raises(InputError, match=f"another run is writing here .*process {os.getpid()}"):

@@ -17,11 +17,13 @@ from conftest import ROOT, head_image
 from scipy import ndimage
 from stage2_heads import head_centre, with_tumour
 
-from synthtumour.pairs import held_out_subjects, pair_evenly, pair_within_sides
+from synthtumour.errors import InputError
 from synthtumour.presets import GateLimits, Mixing
-from synthtumour.pseudo_labels import Donor, Head, Rejected, checked_donor, clean, mean_confidence
-from synthtumour.stage2 import DoesNotFit, Mixed, Variation, draw, mix, place
-from synthtumour.volume import InputError, Volume
+from synthtumour.stage2.mix import Mixed, mix
+from synthtumour.stage2.pairs import held_out_subjects, pair_evenly, pair_within_sides
+from synthtumour.stage2.placement import DoesNotFit, Variation, draw, place
+from synthtumour.stage2.pseudo_labels import Donor, Head, Rejected, checked_donor, clean, mean_confidence
+from synthtumour.volume.volume import Volume
 
 UNMIRRORED = Variation(False, None, (0.0, 0.0, 0.0))
 RECIPIENTS: dict[str, dict[str, Any]] = {

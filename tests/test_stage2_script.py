@@ -23,7 +23,7 @@ from stage2_heads import write, write_donor
 
 import prompt_multi_tumor
 import stage2_mixed_with_pseudo_label as script
-from synthtumour.lock import hold
+from synthtumour.files.lock import hold
 
 SCRIPT = ROOT / "stage2_mixed_with_pseudo_label.py"
 
@@ -436,7 +436,7 @@ def test_combine_keeps_subjects_apart(data: Path, make_head: MakeHead) -> None:
 def test_stage_1_cases_stay_on_their_side(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Never a validation task's case for training, nor a subject on both sides."""
     junior, output = data / "raw/Dataset101_Junior", data / "raw/Dataset102_Senior"
-    options = ["--variants", "2", "--tumour-free-fraction", "1", "--max-volume", "30000", "--workers", "1"]
+    options = ["--variants", "2", "--add-untouched", "1", "--max-volume", "30000", "--workers", "1"]
     assert prompt_multi_tumor.main(["-i", str(data / "H"), "-o", str(junior), *options]) == 0
     options = ["-num", "9", "--val-fraction", "0.4", "--combine", str(output), "--stage1", str(junior)]
     assert run(data, *options) == 0
@@ -466,7 +466,7 @@ def test_stage_1_cases_stay_on_their_side(data: Path, capsys: pytest.CaptureFixt
 
 def test_tumour_free_scans_come_with_an_empty_label(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = data / "raw/Dataset102_Senior"
-    options = ["-num", "4", "--skull-strip", "--tumour-free-fraction", "1"]
+    options = ["-num", "4", "--skull-strip", "--add-untouched", "1"]
     assert run(data, *options) == 2 and "--combine" in capsys.readouterr().err
     assert run(data, *options, "--combine", str(output), "--val-fraction", "0.4") == 0
     (fold,) = json.loads((output / "splits_final.json").read_text())

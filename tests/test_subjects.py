@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from synthtumour.subjects import find_scans
-from synthtumour.volume import InputError
+from synthtumour.dataset.subjects import find_scans
+from synthtumour.errors import InputError
 
 
 def touch(root: Path, *names: str) -> None:

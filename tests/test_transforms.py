@@ -11,8 +11,8 @@ import pytest
 from conftest import head_image
 from scipy import ndimage
 
+from synthtumour.errors import InputError
 from synthtumour.presets import PRESETS
-from synthtumour.volume import InputError
 
 try:
     import torch

@@ -1,8 +1,8 @@
 """Arrays in, PNG out: a picture a case, and a contact sheet. InputError when imported without Pillow."""
 
-from importlib.util import find_spec
-
 from synthtumour.errors import InputError
 
-if find_spec("PIL") is None:
-    raise InputError("--preview draws with Pillow, which is not installed: pip install pillow")
+try:
+    import PIL  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise InputError("--preview draws with Pillow, which is not installed: pip install pillow") from missing
