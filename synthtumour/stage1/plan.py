@@ -174,6 +174,7 @@ def _case(
     if without and preset.tumour_free_probability == 1:  # the trainer draws distractors and sizes too
         preset = replace(preset, distractor_probability=0.0, head_scale=(1.0, 1.0))
     kind = "tumour-free" if variant is None or without else "synthetic"
+    resized = task == "train" and variant is not None  # an untouched scan stays as it was scanned
     channels, prior = [path for _, path in source.channels], source.location_prior
     parameters = {
         "kind": kind,
@@ -183,7 +184,7 @@ def _case(
         "preset": _as_dict(preset),
         "shape_engine": run.shape_engine,
         "skull_strip": run.skull_strip,
-        "head_scale": head_scale(drawn_for, preset.head_scale, run.seed) if task == "train" else 1.0,
+        "head_scale": head_scale(drawn_for, preset.head_scale, run.seed) if resized else 1.0,
         "scan": source.shown,
         "mask": scan.mask and scan.mask.name,
         "channels": [contrast for contrast, _ in source.channels],
