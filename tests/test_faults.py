@@ -26,10 +26,9 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from conftest import ROOT, head_image
-from stage2_heads import write, write_donor
 
 from synthtumour.volume.reading import read_volume
+from tests.conftest import ROOT, head_image, write, write_donor
 
 NOT_COMPARED = {"journal.jsonl", "report.html"}  # they tell of times
 
@@ -88,6 +87,8 @@ STAGE1 = Job(
     ("-i", "H", "-o", "out/Dataset101_A", "--variants", "3", "--workers", "2"),
     ("out/Dataset101_A",),
 )
+
+
 STAGE2 = Job(
     "stage2_mixed_with_pseudo_label.py",
     tuple(
@@ -97,7 +98,11 @@ STAGE2 = Job(
     ),
     ("CHECK", "D/imagesTrMix", "D/labelsTrMix", "out/Dataset102_B"),
 )
+
+
 MORE = {STAGE1.script: ("--variants", "8"), STAGE2.script: ("-num", "18")}
+
+
 JOBS = pytest.mark.parametrize("job", [STAGE1, STAGE2], ids=["stage1", "stage2"])
 
 
@@ -211,9 +216,6 @@ def workers_of(pid: int) -> list[int]:
     return [worker for child in children(pid) for worker in children(child)]
 
 
-# ---------------------------------------------------------------- full disks
-
-
 SHORT = """
 import resource, sys
 from pathlib import Path
@@ -307,9 +309,6 @@ def test_disk_full_for_every_kind_of_file(
         full_disk(job, place, expected, limit)
 
 
-# ---------------------------------------------------------------- kills
-
-
 def killed(job: Job, place: Path, number: signal.Signals, of_group: bool, after_s: float) -> None:
     """Start `job`, send it a signal, see that it ends soon and leaves what is whole and true."""
     process = job.start(place)
@@ -368,9 +367,6 @@ def test_killed_workers_cost_no_case(
     assert process.returncode == 0, out + err
     assert "Traceback" not in err
     assert differences(job.made(place), expected) == [] and leftovers(place) == []
-
-
-# ---------------------------------------------------------------- two runs, clocks, links, inputs that go
 
 
 def test_two_runs_at_once(place: Path, undisturbed: Callable[[Job], dict[str, str]]) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import ROOT, MakeHead, head_image
 
-import prompt_multi_tumor
 from synthtumour.errors import InputError
 from synthtumour.fresh_tumours import FreshTumours
 from synthtumour.presets import PRESETS, Preset
 from synthtumour.stage1.synthesis import synthesise_patch
 from synthtumour.volume.volume import Volume
+from tests.conftest import head_image
 
 SMALL = replace(PRESETS["paper"], min_volume_mm3=5_000.0, max_volume_mm3=15_000.0)
+
+
 HEAD = {"size_mm": (96.0, 112.0, 84.0), "spacing": (2.0, 2.0, 3.0)}
 
 
@@ -72,13 +71,6 @@ def test_as_if_the_tumour_had_been_in_the_file() -> None:
         assert np.abs(image[0] - expected)[tumour].max() < 0.02 * expected[tumour].max()
         assert np.array_equal(image[0] == 0, ~inside) and np.array_equal(seg[0] >= 0, inside)
         assert abs(image[0][inside].mean()) < 1e-4 and abs(image[0][inside].std() - 1) < 1e-4
-
-
-@pytest.mark.parametrize("spacing", [(0, 1, 1), (-1, 1, 1), (1, np.nan, 1), (1, 1), (1, 1, 1, 1)])
-def test_a_patch_needs_three_spacings(spacing: tuple[float, ...]) -> None:
-    patch = np.ones((40, 40, 40), np.float32)
-    with pytest.raises(InputError, match="3 spacings above 0 mm"):
-        synthesise_patch(patch, patch > 0, spacing, seed=1)
 
 
 def test_draws_differ_and_follow_the_state_of_numpy() -> None:
@@ -159,45 +151,3 @@ def test_unusable_sets_are_refused() -> None:
     properties["class_locations"] = {1: np.array([[0, 20, 20, 20]])}
     with pytest.raises(InputError, match="every training case has a tumour"):
         cases.check()
-
-
-@pytest.mark.parametrize(("preset", "trainer"), [("paper", "SynthTumour"), ("diverse", "SynthTumourDiverse")])
-def test_stage_1_names_the_trainer(
-    preset: str, trainer: str, make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Training cases as they are, cases of the validation task with tumours, and the commands for both."""
-    for n in range(2):
-        make_head(f"in/sub{n}", seed=n, spacing=(3.0, 3.0, 3.0))
-    output = tmp_path / "Dataset101_SynthTumour"
-    command = ["-i", str(tmp_path / "in"), "-o", str(output), "--skull-strip", "--preset", preset]
-    command += ["--distractors", "1"] if preset == "diverse" else []
-    assert prompt_multi_tumor.main([*command, "--without-tumour", "1", "--workers", "1"]) == 0
-    said = capsys.readouterr().out
-    assert f"export nnUNet_extTrainer={ROOT / 'synthtumour' / 'nnunet_trainer'}\n" in said
-    assert f"nnUNetv2_train 101 3d_fullres 0 -tr nnUNetTrainer{trainer} --val_best\n" in said
-    assert f"-o PREDICTIONS -tr nnUNetTrainer{trainer} -c" in said and "cp " not in said
-    for label in (output / "labelsTr").iterdir():
-        drawn = voxels(label).any()
-        assert drawn == label.name.endswith("val.nii.gz")
-        if not drawn:  # nor distractors, which the trainer draws too
-            name = label.name.removesuffix(".nii.gz")
-            head = tmp_path / "in" / name
-            stripped = np.where(voxels(head / "flair_brainmask.nii.gz"), voxels(head / "flair.nii.gz"), 0)
-            assert np.array_equal(voxels(output / "imagesTr" / f"{name}_0000.nii.gz"), stripped)
-
-
-def test_several_channels_have_no_trainer(
-    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for n in range(2):
-        scan = make_head(f"in/sub{n}", seed=n, spacing=(3.0, 3.0, 3.0))
-        shutil.copy(scan, scan.with_name("t1.nii.gz"))
-    command = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "Dataset101_SynthTumour"), "--skull-strip"]
-    command += ["--preset", "diverse", "--channels", "t1", "--without-tumour", "1", "--workers", "1"]
-    assert prompt_multi_tumor.main(command) == 0
-    said = capsys.readouterr().out
-    assert "nnUNetv2_train 101 3d_fullres 0" in said and " -tr " not in said
-
-
-def voxels(path: Path) -> np.ndarray:
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))

@@ -29,8 +29,14 @@ import resect_multi_tumor
 import stage2_mixed_with_pseudo_label
 
 Strategy = st.SearchStrategy
+
+
 SCALARS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+
+
 NO_SCALARS = ("complex64", "complex128", "rgb", "vector", "4d", "2d")
+
+
 LONGEST_S = 20.0  # of CPU
 
 
@@ -199,9 +205,6 @@ def write(image: sitk.Image, path: Path) -> None:
     sitk.WriteImage(image, str(path), useCompression=path.suffix != ".nii")
 
 
-# ---------------------------------------------------------------- strategies
-
-
 def sides(most_voxels: int) -> Strategy[tuple[int, int, int]]:
     """Sides of 1 to 300 voxels, not too many voxels in all: mostly a chunk, at times a needle or a sheet."""
     chunk = st.integers(2, int(most_voxels ** (1 / 3)))
@@ -285,9 +288,6 @@ def options(alone: bool = True) -> Strategy[list[str]]:
     preset = st.one_of(st.just([]), diverse)
     drawn = st.tuples(preset, st.one_of(range_of_volumes, st.just([])), st.lists(one, max_size=3))
     return drawn.map(lambda parts: [*parts[0], *parts[1], *(word for some in parts[2] for word in some)])
-
-
-# ---------------------------------------------------------------- what must hold
 
 
 def said_by(main: Callable[[list[str]], int], *args: object) -> tuple[int, str]:
@@ -537,6 +537,8 @@ MIXING = st.sampled_from(
         ["--scale-per-axis"],
     )
 )
+
+
 LOOSE = ["--min-volume-ml", "0", "--min-contrast", "0", "--max-brain-fraction", "1", "--min-island-ml", "0"]
 
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from synthtumour import __version__
+from tests.conftest import ROOT
 
 COMMANDS = ("resect_multi_tumor", "prompt_multi_tumor", "stage2_mixed_with_pseudo_label")
 
@@ -69,7 +69,7 @@ def test_installed_commands_make_a_case_anywhere(tmp_path: Path) -> None:
     said(python.parent / COMMANDS[1], "-i", ROOT / "DemoData", "-o", "Dataset001_Demo", **how)
     assert len(list((away / "Dataset001_Demo/imagesTr").iterdir())) == 3
     assert (away / "Dataset001_Demo/report.html").is_file()
-    trainers = "import synthtumour.nnunet as n; print(n.__file__)"
+    trainers = "import synthtumour as n; print(n.__file__)"
     module = Path(said(python, "-c", trainers, **how).strip())
     assert (module.parent / "nnunet_trainer/nnUNetTrainerSynthTumour.py").is_file()
 

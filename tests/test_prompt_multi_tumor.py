@@ -1,10 +1,11 @@
-"""The Stage 1 script over a folder: what it writes, that it does not depend on how it is run, bad input."""
+"""Preset diverse: tumours grown through tissue, painted, beside distractors; and paper, left as it was."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,153 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import ROOT, MakeHead
 
 import prompt_multi_tumor
 import resect_multi_tumor
-from synthtumour.stage1.cases import flattened
+from synthtumour.presets import PRESETS
+from tests.conftest import ROOT, MakeHead, array, in_order
+
+
+def test_a_folder_of_diverse_cases(make_head: MakeHead, tmp_path: Path) -> None:
+    """BraTS regions in dataset.json, cases without a tumour for training only, priors beside the scans."""
+    for n in range(4):
+        scan = make_head(f"in/s{n}", spacing=(2.0, 2.0, 3.0), seed=n)
+        image = sitk.ReadImage(str(scan))
+        half = np.zeros(image.GetSize()[::-1], np.float32)
+        half[..., : half.shape[2] // 2] = 1  # LPS: the right side
+        prior = sitk.GetImageFromArray(half)
+        prior.CopyInformation(image)
+        sitk.WriteImage(prior, str(scan.parent / "prior.nii.gz"))
+    output = tmp_path / "Dataset009_Diverse"
+    arguments = ["--input", str(tmp_path / "in"), "--output", str(output), "--preset", "diverse"]
+    arguments += [
+        "--labels",
+        "brats",
+        "--variants",
+        "6",
+        "--without-tumour",
+        "0.5",
+        "--workers",
+        "1",
+    ]
+    arguments += ["--location-prior", "prior.nii.gz", "--max-volume", "20000", "--core-probability", "1"]
+    assert prompt_multi_tumor.main(arguments) == 0
+    about = json.loads((output / "dataset.json").read_text())
+    assert about["labels"]["tumour core"] == [1, 3] and about["regions_class_order"] == [2, 1, 3]
+    with (output / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    values: set[int] = set()
+    for row in rows:
+        label = in_order(output / f"labelsTr/{row['case']}.nii.gz")
+        values |= set(np.unique(label).tolist())
+        assert label.any() == (row["kind"] == "synthetic")
+        record = json.loads(row["record"])
+        brain = in_order(tmp_path / "in" / row["mask"])
+        middle = np.argwhere(brain).mean(axis=0)[2]
+        for tumour in record["tumours"]:
+            assert tumour["shape"]["centre_ras_mm"][0] > _right_of(tmp_path / "in" / row["mask"], middle) - 4
+    assert values == {0, 1, 2, 3}
+    kinds = {(row["split"], row["kind"]) for row in rows}
+    assert kinds == {("train", "synthetic"), ("train", "tumour-free"), ("val", "synthetic")}
+    sizes = {task: {float(r["head_scale"]) for r in rows if r["split"] == task} for task in ("train", "val")}
+    low, high = PRESETS["diverse"].head_scale
+    assert sizes["val"] == {1.0} and low <= min(sizes["train"]) < max(sizes["train"]) <= high < 1
+    again = [tmp_path / name for name in ("i.nii.gz", "l.nii.gz")]
+    one = next(row for row in rows if row["kind"] == "synthetic")
+    source = str(tmp_path / "in" / one["source"])
+    manifest = ["--from-record", str(output / "manifest.csv"), "--case", one["case"]]
+    assert resect_multi_tumor.main([source, *map(str, again), *manifest]) == 0
+    assert again[0].read_bytes() == (output / f"imagesTr/{one['case']}_0000.nii.gz").read_bytes()
+
+
+def test_channels_of_a_folder(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        scan = make_head(f"in/s{n}", seed=n)
+        for contrast in ("t1ce", "t2"):
+            (scan.parent / f"{contrast}.nii.gz").write_bytes(scan.read_bytes())
+    output = tmp_path / "Dataset010_Channels"
+    arguments = ["--input", str(tmp_path / "in"), "--output", str(output), "--channels", "t1ce", "t2"]
+    assert prompt_multi_tumor.main([*arguments, "--workers", "1"]) == 2
+    assert "--channels needs --preset diverse" in capsys.readouterr().err
+    arguments += ["--preset", "diverse", "--without-tumour", "0", "--workers", "1"]
+    arguments += ["--head-scale", "0.5", "0.5"]
+    t2 = tmp_path / "in/s0/t2.nii.gz"
+    content = t2.read_bytes()
+    t2.write_bytes(make_head("coarse", spacing=(3.0, 3.0, 3.0)).read_bytes())
+    for strip in ([], ["--skull-strip"]):
+        assert prompt_multi_tumor.main([*arguments, "--overwrite", *strip]) == 1
+        failed = capsys.readouterr().out
+        assert "t2" in failed and "on another grid" in failed and "1 failed" in failed
+    t2.write_bytes(content)
+    arguments.append("--overwrite")
+    assert prompt_multi_tumor.main(arguments) == 0
+    assert "did not make" not in capsys.readouterr().out
+    about = json.loads((output / "dataset.json").read_text())
+    assert about["channel_names"] == {"0": "FLAIR", "1": "T1CE", "2": "T2"}
+    for label in (output / "labelsTr").glob("*.nii.gz"):
+        name = label.name.removesuffix(".nii.gz")
+        paths = [output / f"imagesTr/{name}_000{n}.nii.gz" for n in range(3)]
+        spacing = (2.0, 2.0, 2.0) if name.endswith("val") else (1.0, 1.0, 1.0)
+        assert all(sitk.ReadImage(str(path)).GetSpacing() == spacing for path in (label, *paths))
+        images = [in_order(path) for path in paths]
+        assert in_order(label).any() and not any(np.array_equal(images[0], other) for other in images[1:])
+
+
+def _right_of(path: Path, column: float) -> float:
+    """RAS x in mm of a column of an image read in RAS order."""
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
+    return -image.TransformContinuousIndexToPhysicalPoint((float(column), 0.0, 0.0))[0]
+
+
+def prompt_with_pictures(folder: Path, *options: object) -> int:
+    where = ["--input", folder / "in", "--output", folder / "Dataset001_X"]
+    return prompt_multi_tumor.main([str(o) for o in (*where, *options)])
+
+
+def pictures_of(dataset: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted([*dataset.glob("previews/*"), *dataset.glob("*.png")])}
+
+
+def test_a_run_has_a_picture_of_every_case_and_a_sheet(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = [
+        make_head(f"in/s{n}", orientation, seed=n) for n, orientation in enumerate(("RAS", "LPS", "PIR"))
+    ]
+    how = ("--variants", 2, "--add-untouched", 1, "--max-volume", 20000, "--min-volume", 2000)
+    dataset = tmp_path / "Dataset001_X"
+    assert prompt_with_pictures(tmp_path, *how, "--workers", 1) == 0  # without pictures
+    assert pictures_of(dataset) == {}
+    made = {p: p.read_bytes() for p in dataset.glob("*Tr/*")}
+    assert (
+        prompt_with_pictures(tmp_path, *how, "--workers", 2, "--preview") == 0
+    )  # the same folder, now with them
+    assert {p: p.read_bytes() for p in dataset.glob("*Tr/*")} == made
+    pictures = pictures_of(dataset)
+    cases = {p.name.removesuffix(".nii.gz") for p in dataset.glob("labelsTr/*")}
+    assert set(pictures) == {f"{case}.png" for case in cases} | {"contact_sheet.png"}
+    assert any(case.endswith("_free") for case in cases) and any(case.endswith("val") for case in cases)
+    assert f"some of them on one sheet: {dataset / 'contact_sheet.png'}" in capsys.readouterr().out
+
+    shutil.copytree(tmp_path / "in", tmp_path / "other/in")
+    assert prompt_with_pictures(tmp_path / "other", *how, "--workers", 1, "--preview") == 0
+    assert pictures_of(tmp_path / "other/Dataset001_X") == pictures  # to the byte
+
+    written = (dataset / "contact_sheet.png").stat().st_mtime_ns
+    assert prompt_with_pictures(tmp_path, *how, "--preview") == 0  # nothing to do
+    assert (dataset / "contact_sheet.png").stat().st_mtime_ns == written
+    # Another scan, and no pictures asked for: those of its cases are no longer true.
+    shutil.copyfile(make_head("new", seed=9), scans[0])
+    assert prompt_with_pictures(tmp_path, *how) == 0
+    left = {name for name in pictures_of(dataset)}
+    assert left == {name for name in pictures if not name.startswith("s0") and name != "contact_sheet.png"}
+    assert prompt_with_pictures(tmp_path, *how, "--preview") == 0
+    again = pictures_of(dataset)
+    assert set(again) == set(pictures)
+    assert {n for n in again if again[n] != pictures[n]} >= {n for n in pictures if n.startswith("s0")}
+
 
 ORIENTATIONS = ["RAS", "LPS", "PIR", "LAS", "RSA"]
 
@@ -36,7 +179,7 @@ def prompt(folder: Path, output: Path, *options: str) -> int:
     return prompt_multi_tumor.main(["--input", str(folder), "--output", str(output), *options])
 
 
-def rows_of(dataset: Path) -> dict[str, dict[str, str]]:
+def cases_of(dataset: Path) -> dict[str, dict[str, str]]:
     with (dataset / "manifest.csv").open(newline="", encoding="utf-8") as file:
         return {row["case"]: row for row in csv.DictReader(file)}
 
@@ -45,17 +188,13 @@ def images_of(dataset: Path) -> dict[str, bytes]:
     return {p.relative_to(dataset).as_posix(): p.read_bytes() for p in sorted(dataset.glob("*Tr/*"))}
 
 
-def array(path: Path) -> np.ndarray:
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
 def test_no_argument_makes_a_dataset_of_the_demo_data(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "prompt_multi_tumor.py")], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     dataset = tmp_path / "nnUNet_DataFramework/Task100_OASIS-PLBTS"
-    rows = rows_of(dataset)
+    rows = cases_of(dataset)
     assert len(rows) == 3 and {row["status"] for row in rows.values()} == {"made"}
     held_out = [case for case in rows if case.endswith("val")]
     assert 1 <= len(held_out) <= 2
@@ -100,7 +239,7 @@ def test_tumours_do_not_depend_on_the_side(subjects: Path, tmp_path: Path) -> No
     prompt(subjects, tmp_path / "b/Dataset001_A", "--val-fraction", "0.8")
     drawn = []
     for folder in ("a", "b"):
-        rows = rows_of(tmp_path / folder / "Dataset001_A").values()
+        rows = cases_of(tmp_path / folder / "Dataset001_A").values()
         drawn.append({row["subject"]: json.loads(row["record"])["tumours"] for row in rows})
     assert drawn[0] == drawn[1] and len(drawn[0]) == 5
     tumours = [json.dumps(tumour) for tumour in drawn[0].values()]
@@ -120,7 +259,7 @@ def test_no_subject_on_both_sides(make_head: MakeHead, tmp_path: Path) -> None:
     (bids / "dataset_description.json").write_text("{}")
     output = tmp_path / "Dataset009_Bids"
     assert prompt(bids, output, "--variants", "2") == 0
-    rows = rows_of(output)
+    rows = cases_of(output)
     assert len(rows) == 16
     sides = {(row["subject"], row["split"]) for row in rows.values()}
     assert len(sides) == 4 and sum(split == "val" for _, split in sides) == 2
@@ -136,14 +275,14 @@ def test_flat_nnunet_input_without_masks(make_head: MakeHead, tmp_path: Path) ->
         (tmp_path / "flat").mkdir(exist_ok=True)
         scan.rename(tmp_path / f"flat/C{n}_0000.nii.gz")
     assert prompt(tmp_path / "flat", tmp_path / "Dataset002_F") == 0
-    assert {row["subject"] for row in rows_of(tmp_path / "Dataset002_F").values()} == {"C0", "C1"}
+    assert {row["subject"] for row in cases_of(tmp_path / "Dataset002_F").values()} == {"C0", "C1"}
 
 
 def test_every_row_can_be_made_again(subjects: Path, tmp_path: Path) -> None:
     output = tmp_path / "Dataset001_A"
     options = ("--add-untouched", "0.5", "--num-tumours", "1", "2", "--max-volume", "30000")
     assert prompt(subjects, output, *options, "--core-probability", "0.5", "--skull-strip") == 0
-    rows = rows_of(output)
+    rows = cases_of(output)
     assert {row["kind"] for row in rows.values()} == {"synthetic", "tumour-free"}
     assert {row["tumours"] for row in rows.values()} == {"0", "1", "2"}
     for case, row in rows.items():
@@ -165,7 +304,7 @@ def test_training_heads_are_resized_by_their_headers_alone(
     assert "training heads" not in capsys.readouterr().out
     assert prompt(subjects, smaller, *options, "--head-scale", "0.5", "0.8") == 0
     assert re.search(r"training heads: 0\.[56]\d* to 0\.[67]\d* times", capsys.readouterr().out)
-    before, after = rows_of(as_scanned), rows_of(smaller)
+    before, after = cases_of(as_scanned), cases_of(smaller)
     assert before.keys() == after.keys()
     scales = set()
     for case, row in after.items():
@@ -202,7 +341,7 @@ def test_training_heads_are_resized_by_their_headers_alone(
 def test_tumour_free_cases(subjects: Path, tmp_path: Path) -> None:
     output = tmp_path / "Dataset001_A"
     assert prompt(subjects, output, "--add-untouched", "1", "--val-fraction", "0.4") == 0
-    free = {case: row for case, row in rows_of(output).items() if row["kind"] == "tumour-free"}
+    free = {case: row for case, row in cases_of(output).items() if row["kind"] == "tumour-free"}
     assert len(free) == 3 and all(row["split"] == "train" for row in free.values())
     for case, row in free.items():
         assert np.array_equal(array(output / f"imagesTr/{case}_0000.nii.gz"), array(subjects / row["source"]))
@@ -222,7 +361,7 @@ def test_options_reach_the_cases(subjects: Path, tmp_path: Path) -> None:
     options = ["--image-name", "other.nii.gz", "--mask-name", "m.nii.gz", "--shape", "ellipsoid"]
     options += ["--volumes-path", str(tmp_path / "volumes.csv"), "--intensity-range", "2", "2", "-w", "1"]
     assert prompt(subjects, output, *options, "--buffer-sigma", "2") == 0
-    (row,) = rows_of(output).values()
+    (row,) = cases_of(output).values()
     assert (row["source"], row["mask"]) == ("s0/other.nii.gz", "s0/m.nii.gz")
     assert row["tumour1_shape_kind"] == "ellipsoid"
     assert float(row["tumour1_shape_volume_mm3"]) in (3000, 4000)
@@ -240,7 +379,7 @@ def test_odd_names(make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFi
     output = tmp_path / "it's here" / "Dataset001_A"
     output.parent.mkdir()
     assert prompt(tmp_path / "in", output) == 0
-    rows = rows_of(output)
+    rows = cases_of(output)
     assert {row["subject"] for row in rows.values()} == set(ODD_NAMES)
     for case in rows:
         assert case.isascii() and case.replace("-", "").replace("_", "").isalnum()
@@ -265,7 +404,7 @@ def test_broken_scans_fail_with_their_reason(
     (subjects / "nothing").mkdir()
     output = tmp_path / "Dataset001_A"
     assert prompt(subjects, output) == 1
-    rows = rows_of(output)
+    rows = cases_of(output)
     failed = {row["subject"]: row["reason"] for row in rows.values() if row["status"] == "failed"}
     assert set(failed) == {"trunc", "fourd", "empty", "text", "skull"}
     assert "damaged" in failed["trunc"] and "three-dimensional" in failed["fourd"]
@@ -315,7 +454,7 @@ def test_killed_or_interrupted_and_resumed_equals_undisturbed(subjects: Path, tm
         assert images_of(output) == images_of(whole)
         for name in ("dataset.json", "splits_final.json", "run.json"):
             assert (output / name).read_bytes() == (whole / name).read_bytes()
-        assert {row["status"] for row in rows_of(output).values()} == {"made"}
+        assert {row["status"] for row in cases_of(output).values()} == {"made"}
 
 
 def test_again_other_options_and_overwrite(
@@ -409,23 +548,7 @@ def test_one_wrong_bit_in_a_scan_is_noticed(make_head: MakeHead, tmp_path: Path)
         damaged[n * len(good) // 6] ^= 1
         make_head(f"in/bad{n}").write_bytes(damaged)
     assert prompt(tmp_path / "in", tmp_path / "Dataset001_A") == 1
-    rows = rows_of(tmp_path / "Dataset001_A").values()
+    rows = cases_of(tmp_path / "Dataset001_A").values()
     failed = {row["subject"]: row["reason"] for row in rows if row["status"] == "failed"}
     assert set(failed) == {f"bad{n}" for n in range(1, 6)}
     assert all("damaged" in reason for reason in failed.values())
-
-
-def test_columns_of_whatever_was_drawn() -> None:
-    drawn = {
-        "centre_ras_mm": (1, 2, 3),
-        "angles_deg": [4, 5, 6],
-        "lobes_mm": [[7, 8], [9, 10]],
-        "core": None,
-        "intensity": {"factor": 2.0, "speeds": (0.1, 0.2)},
-    }
-    assert flattened(drawn, "t_") == {
-        **{"t_centre_r_mm": 1, "t_centre_a_mm": 2, "t_centre_s_mm": 3},
-        **{"t_angles_r_deg": 4, "t_angles_a_deg": 5, "t_angles_s_deg": 6},
-        **{"t_lobes_1_1_mm": 7, "t_lobes_1_2_mm": 8, "t_lobes_2_1_mm": 9, "t_lobes_2_2_mm": 10},
-        **{"t_intensity_factor": 2.0, "t_intensity_speeds_1": 0.1, "t_intensity_speeds_2": 0.2},
-    }

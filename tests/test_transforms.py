@@ -1,4 +1,4 @@
-"""The transforms of TorchIO and MONAI, held to what those libraries' own transforms promise."""
+"""The transform of TorchIO, held to what that library's own transforms promise."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import head_image
 from scipy import ndimage
 
 from synthtumour.errors import InputError
 from synthtumour.presets import PRESETS
+from tests.conftest import torchio_subject
 
 try:
     import torch
     import torchio as tio
-    from monai.data import MetaTensor
-    from monai.transforms import Compose, RandGaussianNoised
 
-    from synthtumour.monai_transforms import RandTumourd
     from synthtumour.transforms import RandomTumour
 except ModuleNotFoundError:  # not the environment of requirements.txt, so these tests are not asked for
     pass
@@ -32,12 +29,6 @@ SMALL = replace(PRESETS["paper"], min_volume_mm3=8_000, max_volume_mm3=20_000)
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(7)
-
-
-def head(**how: Any) -> Any:
-    """A subject with a FLAIR scan (int16) and its brain mask."""
-    image, brain = head_image(**how)
-    return tio.Subject(flair=tio.ScalarImage.from_sitk(image), brain_mask=tio.LabelMap.from_sitk(brain))
 
 
 def seeded(transform: Any, subject: Any, seed: int = 3) -> Any:
@@ -54,7 +45,7 @@ def same(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("preset", ["paper", "diverse"])
 @pytest.mark.parametrize("task", ["train", "val"])
 def test_the_history_replayed_on_the_original_gives_the_same_voxels(preset: str, task: str) -> None:
-    subject = head()
+    subject = torchio_subject()
     made = RandomTumour(preset, task)(subject)
     assert [t.name for t in made.history] == ["Tumour"]
     assert same(made.get_composed_history()(subject), made)
@@ -62,14 +53,14 @@ def test_the_history_replayed_on_the_original_gives_the_same_voxels(preset: str,
 
 
 def test_torchs_seed_decides_what_is_drawn() -> None:
-    subject, transform = head(), RandomTumour()
+    subject, transform = torchio_subject(), RandomTumour()
     assert same(seeded(transform, subject), seeded(pickle.loads(pickle.dumps(transform)), subject))
     assert not same(transform(subject), transform(subject))
 
 
 def test_the_tumour_is_inside_the_brain_and_the_original_is_left_alone() -> None:
-    subject = head(spacing=(2.0, 2.5, 3.0), oblique_deg=9)
-    kept = head(spacing=(2.0, 2.5, 3.0), oblique_deg=9)
+    subject = torchio_subject(spacing=(2.0, 2.5, 3.0), oblique_deg=9)
+    kept = torchio_subject(spacing=(2.0, 2.5, 3.0), oblique_deg=9)
     made = RandomTumour()(subject)
     assert same(subject, kept) and not subject.history
     assert made.flair.data.dtype == subject.flair.data.dtype == torch.int16
@@ -88,7 +79,7 @@ def test_the_tumour_is_inside_the_brain_and_the_original_is_left_alone() -> None
 
 @pytest.mark.parametrize("preset", ["paper", "diverse"])
 def test_a_head_stored_otherwise_gets_the_same_tumour(preset: str) -> None:
-    subject, transform = head(), RandomTumour(preset)
+    subject, transform = torchio_subject(), RandomTumour(preset)
     turned = tio.ToOrientation("SAR")(subject)
     there = tio.ToOrientation("LPS")(seeded(transform, turned))
     assert same(there, tio.ToOrientation("LPS")(seeded(transform, subject)))
@@ -97,7 +88,7 @@ def test_a_head_stored_otherwise_gets_the_same_tumour(preset: str) -> None:
 @pytest.mark.parametrize("orientation", ["RAS", "SPL"])
 def test_images_of_one_grid_may_be_stored_in_different_orders(orientation: str) -> None:
     """The label lies where the tumour is, however it and the images are stored."""
-    subject = head()
+    subject = torchio_subject()
     turned = tio.ToOrientation(orientation)(subject)
     nothing = tio.LabelMap(tensor=turned.brain_mask.data * 0, affine=turned.flair.affine)
     other = {"t1": turned.flair, "flair": subject.flair, "brain_mask": turned.brain_mask}
@@ -114,14 +105,14 @@ def test_images_of_one_grid_may_be_stored_in_different_orders(orientation: str) 
 
 
 def test_values_that_do_not_fit_make_the_image_floating_point() -> None:
-    subject = head()
+    subject = torchio_subject()
     subject.flair.set_data((subject.flair.data / 4).to(torch.uint8))
     made = RandomTumour(replace(SMALL, intensity_range=(5.0, 5.0)))(subject)
     assert made.flair.data.dtype == torch.float32 and made.flair.data.max() > 255
 
 
 def test_probability_copy_and_keep_are_torchios() -> None:
-    subject = head()
+    subject = torchio_subject()
     assert RandomTumour(p=0)(subject) is subject and "tumour" not in subject
     made = RandomTumour(keep={"flair": "before"})(subject)
     assert torch.equal(made.before.data, subject.flair.data)
@@ -129,7 +120,7 @@ def test_probability_copy_and_keep_are_torchios() -> None:
 
 
 def test_all_images_of_a_subject_get_the_same_tumours_but_excluded_ones() -> None:
-    subject = head()
+    subject = torchio_subject()
     again = tio.ScalarImage(tensor=subject.flair.data * 2.0, affine=subject.flair.affine)
     subject.add_image(again, "second_flair")
     both = seeded(RandomTumour(), subject)
@@ -147,7 +138,7 @@ def test_all_images_of_a_subject_get_the_same_tumours_but_excluded_ones() -> Non
 
 
 def test_other_contrasts_of_the_preset_diverse() -> None:
-    subject = head()
+    subject = torchio_subject()
     for name in ("t1", "second_flair"):
         subject.add_image(
             tio.ScalarImage(tensor=subject.flair.data.clone(), affine=subject.flair.affine), name
@@ -162,12 +153,12 @@ def test_other_contrasts_of_the_preset_diverse() -> None:
 
 
 def test_a_label_map_that_is_there_already_is_added_to() -> None:
-    subject = head()
+    subject = torchio_subject()
     lesion = torch.zeros_like(subject.brain_mask.data, dtype=torch.int16)
     lesion[:, 25:27, 30:32, 20:22] = 3
     subject.add_image(tio.LabelMap(tensor=lesion, affine=subject.flair.affine), "tumour")
     twice = RandomTumour(SMALL)(seeded(RandomTumour(SMALL), subject))
-    once = seeded(RandomTumour(SMALL), head()).tumour.data
+    once = seeded(RandomTumour(SMALL), torchio_subject()).tumour.data
     assert twice.tumour.data.dtype == torch.int16 and len(twice.history) == 2
     assert twice.tumour.data.unique().tolist() == [0, 1, 3]
     assert (twice.tumour.data[once > 0] == 1).all() and (twice.tumour.data == 1).sum() > once.sum()
@@ -175,7 +166,7 @@ def test_a_label_map_that_is_there_already_is_added_to() -> None:
 
 
 def test_a_skull_stripped_scan_needs_no_mask() -> None:
-    subject = head()
+    subject = torchio_subject()
     stripped = tio.Subject(flair=subject.flair)
     assert torch.equal(
         seeded(RandomTumour(), stripped).tumour.data, seeded(RandomTumour(), subject).tumour.data
@@ -183,7 +174,7 @@ def test_a_skull_stripped_scan_needs_no_mask() -> None:
 
 
 def test_composed_with_other_transforms() -> None:
-    subject = head()
+    subject = torchio_subject()
     transform = tio.Compose(
         [
             tio.OneOf({RandomTumour(): 0.5, RandomTumour("paper", "val"): 0.5}),
@@ -198,7 +189,7 @@ def test_composed_with_other_transforms() -> None:
 
 
 def test_dictionaries_are_transformed_too() -> None:
-    subject = head()
+    subject = torchio_subject()
     transform = RandomTumour(include=["flair", "brain_mask"], label_keys=["brain_mask"])
     made = transform({"flair": subject.flair.data, "brain_mask": subject.brain_mask.data, "name": "a"})
     assert made["tumour"].shape == made["flair"].shape and made["tumour"].sum() > 0 and made["name"] == "a"
@@ -206,7 +197,7 @@ def test_dictionaries_are_transformed_too() -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
 def test_four_workers_draw_new_tumours_in_every_epoch_and_the_same_for_a_seed() -> None:
-    subjects = tio.SubjectsDataset([head() for _ in range(6)], transform=RandomTumour(SMALL))
+    subjects = tio.SubjectsDataset([torchio_subject() for _ in range(6)], transform=RandomTumour(SMALL))
 
     def epochs(seed: int) -> list[bytes]:
         torch.manual_seed(seed)
@@ -222,7 +213,9 @@ def test_four_workers_draw_new_tumours_in_every_epoch_and_the_same_for_a_seed() 
 
 
 def test_patches_of_a_queue_carry_image_and_label() -> None:
-    subjects = tio.SubjectsDataset([head(), head(seed=1)], transform=RandomTumour(SMALL))
+    subjects = tio.SubjectsDataset(
+        [torchio_subject(), torchio_subject(seed=1)], transform=RandomTumour(SMALL)
+    )
     sampler = tio.LabelSampler(16, "tumour", {1: 1})
     queue = tio.Queue(subjects, max_length=4, samples_per_volume=2, sampler=sampler)
     patches = [
@@ -233,7 +226,7 @@ def test_patches_of_a_queue_carry_image_and_label() -> None:
 
 
 def test_what_cannot_be_used_is_told() -> None:
-    subject = head()
+    subject = torchio_subject()
     data, affine = subject.flair.data, subject.flair.affine
 
     def told(message: str, transform: Any, **images: Any) -> None:
@@ -259,66 +252,10 @@ def test_what_cannot_be_used_is_told() -> None:
     told("none of flair is FLAIR", RandomTumour(contrasts={"flair": "t1"}))
     told("fitted", RandomTumour(replace(SMALL, max_volume_mm3=1e8, min_volume_mm3=1e8)))
     with pytest.raises(InputError, match="no brain mask 'mask'.*brain_mask_name"):
-        RandomTumour(brain_mask_name="mask")(head(skull=True))
+        RandomTumour(brain_mask_name="mask")(torchio_subject(skull=True))
     with pytest.raises(InputError, match="another scan or brain mask"):
         made = RandomTumour()(subject)
-        made.get_composed_history()(head(size_mm=(140.0, 144.0, 108.0)))
+        made.get_composed_history()(torchio_subject(size_mm=(140.0, 144.0, 108.0)))
     for wrong in ({"preset": "papre"}, {"task": "training"}):
         with pytest.raises(ValueError, match="must be one of"):
             RandomTumour(**wrong)
-    with pytest.raises(ValueError, match="must be one of"):
-        RandTumourd("flair", preset="papre")
-
-
-# ---------------------------------------------------------------- MONAI
-
-
-def arrays(subject: Any) -> dict[str, Any]:
-    return {
-        name: MetaTensor(image.data, affine=torch.from_numpy(image.affine)) for name, image in subject.items()
-    }
-
-
-def test_monai_draws_from_its_own_random_state() -> None:
-    data = arrays(head())
-    transform = Compose([RandTumourd("flair"), RandGaussianNoised("flair", prob=1.0)])
-    one, other, again = (transform.set_random_state(seed)(data) for seed in (1, 2, 1))
-    assert torch.equal(one["flair"], again["flair"]) and torch.equal(one["label"], again["label"])
-    assert not torch.equal(one["label"], other["label"])
-    assert not torch.equal(transform(data)["label"], again["label"])
-    made = pickle.loads(pickle.dumps(RandTumourd("flair").set_random_state(1)))(data)
-    assert torch.equal(made["label"], RandTumourd("flair").set_random_state(1)(data)["label"])
-
-
-def test_monai_marks_what_it_changes() -> None:
-    data = arrays(head(spacing=(2.0, 2.5, 3.0)))
-    data["again"] = data["flair"].clone()
-    made = RandTumourd(["flair", "again"], preset=SMALL).set_random_state(3)(data)
-    assert torch.equal(made["flair"], made["again"])
-    assert made["label"].unique().tolist() == [0, 1] and made["label"].dtype == torch.uint8
-    assert torch.equal(made["label"].affine, data["flair"].affine)
-    changed = np.asarray(made["flair"] != data["flair"])
-    assert changed[np.asarray(made["label"]) > 0].mean() > 0.9
-    assert not changed[np.asarray(data["brain_mask"]) == 0].any()
-    assert "label" not in data
-
-    never = RandTumourd("flair", prob=0.0)(data)
-    assert torch.equal(never["flair"], data["flair"]) and not never["label"].any()
-    plain = {name: value.numpy() for name, value in data.items()}
-    assert isinstance(RandTumourd("flair")(plain)["flair"], np.ndarray)
-    with pytest.raises(InputError, match="is needed"):
-        RandTumourd("flair")({**data, "flair": data["flair"][0]})
-    with pytest.raises(KeyError, match="t1"):
-        RandTumourd("t1")(data)
-    assert not RandTumourd("t1", allow_missing_keys=True)(data)["label"].any()
-    with pytest.raises(ValueError, match="task 'training': must be one of"):
-        RandTumourd("flair", task="training")(data)
-
-
-def test_monai_label_lies_as_the_mask_does() -> None:
-    subject = head()
-    turned = arrays(tio.ToOrientation("SPL")(subject))
-    data = arrays(subject)
-    label = RandTumourd("flair").set_random_state(1)({**data, "brain_mask": turned["brain_mask"]})["label"]
-    expected = RandTumourd("flair").set_random_state(1)(turned)["label"]
-    assert torch.equal(label, expected) and torch.equal(label.affine, turned["flair"].affine)

@@ -1,0 +1,174 @@
+"""benchmarks/two_stage.py: what it refuses, what it would run, and the whole loop with real nnU-Net."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+
+from benchmarks import two_stage
+from tests.conftest import ROOT, MakeHead, head_image, with_tumour, write
+
+SCRIPT = ROOT / "benchmarks" / "two_stage.py"
+
+
+SMALL_HEAD = (96.0, 112.0, 88.0)
+
+
+@pytest.fixture
+def data(make_head: MakeHead, tmp_path: Path) -> Path:
+    """Four tumour-free heads and three with a tumour and its label, in several orientations."""
+    for n, orientation in enumerate(["LPS", "RAS", "PIR", "LAS"]):
+        make_head(f"healthy/h{n}", orientation, seed=10 + n, size_mm=SMALL_HEAD, skull=n == 0)
+    for n, orientation in enumerate(["RAS", "LPS", "LAS"]):
+        plain, brain = head_image(SMALL_HEAD, seed=n)
+        image, truth = with_tumour(plain, (14.0 - 28 * (n == 1), 6.0, 8.0 * (n - 1)), 14.0, 2.2)
+        named = {"flair": image, "flair_brainmask": brain, "whole_tumour": truth}
+        for name, volume in named.items():
+            write(volume, tmp_path / f"tumour/p{n}/{name}.nii.gz", orientation)
+    return tmp_path
+
+
+def command(data: Path, *options: str) -> list[str]:
+    where = ["--healthy", data / "healthy", "--tumour", data / "tumour", "--output", data / "WORK"]
+    return [sys.executable, str(SCRIPT), *map(str, where), *options]
+
+
+def run(data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(data, *options), capture_output=True, text=True)
+
+
+def two_stage_can_run() -> bool:
+    return (Path(sys.executable).parent / "nnUNetv2_train").is_file()
+
+
+def test_refusals_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "WORK").mkdir()
+    (data / "WORK/thesis.txt").write_text("mine")
+    (data / "elsewhere").mkdir()
+    shutil.copytree(data / "tumour/p0", data / "elsewhere/p0")
+    write(head_image((90.0, 110.0, 80.0))[1], data / "elsewhere/p0/whole_tumour.nii.gz")
+    for options, said in (
+        (["--threads", "0"], "--threads 0"),
+        (["--setting", "paper", "--epochs", "3", "2"], "--setting small"),
+        (["--healthy", str(data / "nowhere")], "nowhere: no such folder"),
+        (["--test", str(data / "healthy")], "whole_tumour.nii.gz: no such file"),
+        (["--test", str(data / "elsewhere")], "on another grid"),
+        (["--tumour", str(data / "elsewhere")], "holds one scan"),
+        (["--stage2", "--combine 'x"], "--stage2"),
+        ([], "holds something else" if two_stage_can_run() else "requirements-nnunet.txt"),
+    ):
+        assert two_stage.main(command(data, *options)[2:]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("two_stage.py: error: ") and said in line
+    assert [path.name for path in (data / "WORK").iterdir()] == ["thesis.txt"]
+
+
+def test_dry_run_prints_commands_of_the_papers_setting(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert two_stage.main(command(data, "--setting", "paper", "--dry-run")[2:]) == 0
+    assert not (data / "WORK").exists()
+    printed = capsys.readouterr().out
+    commands = [shlex.split(line) for line in printed.splitlines() if not line.startswith("#")]
+    by_name = [(Path(words[0]).name, words) for words in commands]
+    trainings = [words for name, words in by_name if name == "nnUNetv2_train"]
+    assert [words[1:4] for words in trainings] == [["101", "3d_fullres", "0"], ["102", "3d_fullres", "0"]]
+    assert all("--val_best" in words and words[words.index("-device") + 1] == "cuda" for words in trainings)
+    assert all("checkpoint_best.pth" in words for name, words in by_name if name == "nnUNetv2_predict")
+    assert "-overwrite_target_spacing" not in printed and "--disable_tta" not in printed
+
+
+@pytest.mark.nnunet
+def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
+    work = data / "WORK"
+    options = ["--preset", "paper", "--epochs", "5", "2", "--stage1", "--variants 2 --max-volume 30000"]
+    options += ["--stage2", "-num 6 --val-fraction 0.3"]
+    with subprocess.Popen(command(data, *options), stdout=subprocess.PIPE, text=True) as process:
+        fold = "nnUNet_results/Dataset101_Junior/*/fold_0/checkpoint_best.pth"
+        while not list(work.glob(fold)):
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    before = json.loads((work / "steps.json").read_text())
+    assert "junior: preprocess" in before and "junior: train" not in before
+
+    assert run(data, *options, "--seed", "1").returncode == 2
+    done = run(data, *options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    after = json.loads((work / "steps.json").read_text())
+    assert {name: after[name] for name in before} == before
+    assert "Stage 1" not in re.findall(r"(?m)^\[\d+/\d+\] (.*)$", done.stdout)
+    (log,) = (work / "logs").glob("*junior-train.log")
+    assert re.findall(r"(?m)Epoch (\d+)$", log.read_text()).count("0") == 1  # not from the beginning again
+
+    scores = json.loads((work / "scores.json").read_text())
+    for n in range(3):
+        truth, pseudo = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0
+            for path in (data / f"tumour/p{n}/whole_tumour.nii.gz", work / f"tumour/labelsTr/p{n}.nii.gz")
+        )
+        overlap = 2 * np.sum(truth & pseudo) / (truth.sum() + pseudo.sum())
+        assert scores["junior"]["dice"][f"p{n}"] == pytest.approx(overlap, abs=0.02)  # its brain is masked
+    (split,) = json.loads((work / "nnUNet_raw/Dataset102_Senior/splits_final.json").read_text())
+    for sort in ("CarveMix", "_v0", "p"):
+        assert any(sort in case for case in split["train"])
+    for row in ("threshold", "junior", "senior"):
+        assert re.search(rf"(?m)^\| {row} \| 0\.\d{{3}} .*\|", done.stdout)
+    assert set(scores["senior"]["false_ml"]) == {f"h{n}" for n in range(4)}
+
+    modified = {path: os.stat(path).st_mtime_ns for path in work.rglob("*.pth")}
+    assert run(data, *options).stdout.splitlines()[-5:] == done.stdout.splitlines()[-5:]
+    assert {path: os.stat(path).st_mtime_ns for path in modified} == modified
+
+
+@pytest.mark.nnunet
+def test_selection_curve_scores_what_nnunet_predicts(data: Path) -> None:
+    where = ["--healthy", data / "healthy", "--tumour", data / "tumour", "--output", data / "WORK"]
+    script = [sys.executable, ROOT / "benchmarks/selection_curve.py", *where, "--epochs", "2", "--every", "1"]
+    done = subprocess.run([str(word) for word in script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    work = data / "WORK"
+    curve = pd.read_csv(work / "selection_curve.csv", keep_default_na=False)
+    assert curve["iterations"].tolist() == [12, 24] and (work / "selection.png").stat().st_size > 0
+    assert len(set(curve["real"])) == 2  # two networks
+
+    for label in (work / "nnUNet_raw/Dataset103_Plain/labelsTr").iterdir():  # the same tumour, softened
+        shifted = work / "nnUNet_raw/Dataset101_Junior/labelsTr" / label.name.replace(".nii", "val.nii")
+        soft, hard = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0 for path in (label, shifted))
+        assert 0.7 < hard.sum() / soft.sum() < 1 and not (hard & ~soft).any()
+
+    environment = {
+        **os.environ,
+        **{f"nnUNet_{part}": str(work / f"nnUNet_{part}") for part in ("raw", "preprocessed", "results")},
+        "nnUNet_extTrainer": str(ROOT / "benchmarks/nnunet_trainer"),
+    }
+    command = [Path(sys.executable).parent / "nnUNetv2_predict", "-d", "101", "-f", "0", "-c", "3d_fullres"]
+    command += ["-i", work / "tumour/imagesTr", "-o", work / "predicted", "-chk", "checkpoint_0002.pth"]
+    command += ["-tr", "nnUNetTrainerSmall", "-p", "nnUNetPlans_small", "-device", "cpu", "--disable_tta"]
+    subprocess.run([str(word) for word in command], env=environment, check=True, capture_output=True)
+    for n in range(3):
+        truth, brain, predicted = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0
+            for path in (
+                data / f"tumour/p{n}/whole_tumour.nii.gz",
+                data / f"tumour/p{n}/flair_brainmask.nii.gz",
+                work / f"predicted/p{n}.nii.gz",
+            )
+        )
+        predicted &= brain
+        overlap = 2 * np.sum(truth & predicted) / (truth.sum() + predicted.sum())
+        assert curve[f"real_{n + 1}"].iloc[-1] == pytest.approx(overlap, abs=1e-4)
