@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from synthtumour.errors import require
-from synthtumour.options.program import add_hidden_alias, rarely_needed, run
+from synthtumour.options.program import add_any_brain_volume, add_hidden_alias, rarely_needed, run
 from synthtumour.options.runs import add_run_options, conduct_from
 from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options, preset_from
 from synthtumour.presets import CONTRASTS, Preset
@@ -116,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="brain mask, named as --image-name is (default: <stem>_brainmask.nii.gz beside the scan)",
     )
     add_rare_tumour_options(rare)
+    add_any_brain_volume(rare)
     add_hidden_alias(parser, "--tumour-free-fraction", "--add-untouched", type=float)
     add_hidden_alias(parser, "--tumour-free-probability", "--without-tumour", type=float)
     return parser
@@ -142,6 +143,7 @@ def prompt(args: argparse.Namespace) -> int:
             preset=preset_of(args),
             shape_engine=args.shape_engine,
             skull_strip=args.skull_strip,
+            any_brain_volume=args.any_brain_volume,
             channels=tuple(args.channels),
             location_prior=args.location_prior,
             conduct=conduct_from(args),

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from synthtumour.errors import InputError
-from synthtumour.options.program import add_program_options, rarely_needed, run, seed
+from synthtumour.options.program import add_any_brain_volume, add_program_options, rarely_needed, run, seed
 from synthtumour.options.runs import HDBET
 from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options, preset_from
 
@@ -26,7 +26,7 @@ examples:
 # All other options say what to draw or render, which a record fixes.
 BESIDE_A_RECORD = {
     *("scan", "output_image", "output_label", "brain_mask", "from_record", "case", "record", "preview"),
-    *("channel", "debug", "quiet", "command"),
+    *("channel", "debug", "quiet", "command", "any_brain_volume"),
 }
 
 
@@ -93,7 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", "-q", action="store_true", help="say nothing unless something is wrong")
     add_program_options(parser)
     add_tumour_options(parser)
-    add_rare_tumour_options(rarely_needed(parser))
+    rare = rarely_needed(parser)
+    add_rare_tumour_options(rare)
+    add_any_brain_volume(rare)
     return parser
 
 
@@ -116,6 +118,7 @@ def resect(args: argparse.Namespace) -> int:
             shape_engine=args.shape_engine,
             location_prior=args.location_prior,
             skull_strip=args.skull_strip,
+            any_brain_volume=args.any_brain_volume,
             record=args.record,
             from_record=args.from_record,
             case=args.case,

@@ -15,7 +15,7 @@ from synthtumour.options.mixing import (
     limits_from,
     mixing_from,
 )
-from synthtumour.options.program import add_hidden_alias, rarely_needed, run
+from synthtumour.options.program import add_any_brain_volume, add_hidden_alias, rarely_needed, run
 from synthtumour.options.runs import add_run_options, conduct_from
 
 EXAMPLES = """\
@@ -123,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
         "sub-..., or the name without _vNN and val)",
     )
     add_rare_mixing_options(rare)
+    add_any_brain_volume(rare)
     for old in ("--tumour-free-fraction", "--tumour_free_fraction"):
         add_hidden_alias(parser, old, "--add-untouched", type=float)
     return parser
@@ -146,6 +147,7 @@ def stage2(args: argparse.Namespace) -> int:
             donor_masks=args.donor_masks,
             healthy_masks=args.healthy_masks,
             skull_strip=args.skull_strip,
+            any_brain_volume=args.any_brain_volume,
             mixing=mixing_from(args),
             limits=limits_from(args),
             combine=args.combine,

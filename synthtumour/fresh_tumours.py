@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from synthtumour.brain.masks import LARGEST_BRAIN_ML, LEAST_BACKGROUND
-from synthtumour.brain.measures import black_level
 from synthtumour.errors import InputError
 from synthtumour.presets import Preset
 from synthtumour.stage1.synthesis import synthesise_patch, untouched
@@ -85,18 +84,15 @@ class FreshTumours:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Image and label of one case, arrays in nnU-Net's order of axes."""
         inside = seg >= 0
-        # A tumour multiplies the scan: z-scores become intensities above black, zero outside the brain.
-        black = black_level(data[::2, ::2, ::2], inside[::2, ::2, ::2])
         affine = self._affine(properties)
-        scan = Volume.from_array(np.where(inside, data - black, np.float32(0)), affine)
-        brain = Volume.from_array(inside, affine)
+        scan, brain = Volume.from_array(data, affine), Volume.from_array(inside, affine)
         if np.random.default_rng(seed).random() < self.preset.tumour_free_probability:
             made = untouched(scan, brain, self.preset, seed=seed)
             image, label = made.image.array, made.label.array
         else:
             spacing = scan.grid.spacing_mm
             image, label, _ = synthesise_patch(scan.array, brain.array, spacing, self.preset, seed=seed)
-        new = np.where(inside, scan.with_array(image).in_stored_order() + black, data)
+        new = scan.with_array(image).in_stored_order()
         scored = inside if self.within_brain else np.ones_like(inside)
         new[scored] = (new[scored] - new[scored].mean()) / new[scored].std()
         return new, brain.with_array(label).in_stored_order()

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from synthtumour.brain.masks import LARGEST_BRAIN_ML, region_of_stripped_scan
+from synthtumour.brain.masks import LARGEST_BRAIN_ML, SMALLEST_BRAIN_ML, region_of_stripped_scan
 from synthtumour.errors import InputError
 from synthtumour.runs.cases import Case, Group, Report, report_of
 from synthtumour.runs.journal import Journal
@@ -30,7 +30,6 @@ from synthtumour.volume.volume import Volume
 from synthtumour.volume.writing import write_volumes
 
 FOLDER = "brain_masks"
-SMALLEST_BRAIN_ML = 200.0
 LARGEST_FIELD_ML = 60_000.0  # HD-BET's memory grows with the field of view, to some 10 GB here
 _PROCESS_BYTES = 4 * 2**30  # 1.1 GB and 0.15 GB a litre were measured; a cube of 256 mm has 17 litres
 

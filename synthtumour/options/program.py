@@ -47,6 +47,15 @@ def rarely_needed(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return parser.add_argument_group("rarely needed")
 
 
+def add_any_brain_volume(group: argparse._ArgumentGroup) -> None:
+    """What lets a mask through that is not of a brain's size."""
+    group.add_argument(
+        "--any-brain-volume",
+        action="store_true",
+        help="take brain masks of less than 200 ml or more than 2300 ml (animals; parts of a brain)",
+    )
+
+
 def seed(text: str) -> int:
     """argparse type of --seed: a whole number from 0 up."""
     number = int(text)

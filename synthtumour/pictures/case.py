@@ -10,7 +10,7 @@ shown are interpolated.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -33,8 +33,11 @@ from synthtumour.pictures.lettering import lettering, write_measures
 from synthtumour.volume.grid import Grid, bounding_box, largest_component
 from synthtumour.volume.volume import Volume
 
-_WHOLE = {1: ("label outline", YELLOW)}
-_BRATS = {1: ("core", SKY_BLUE), 2: ("oedema", YELLOW), 3: ("enhancing", VERMILLION)}
+# By the values of a label, what their outlines are called and their colour.
+Legend = Mapping[int, tuple[str, int]]
+WHOLE: Legend = {1: ("label outline", YELLOW)}
+BRATS: Legend = {1: ("core", SKY_BLUE), 2: ("oedema", YELLOW), 3: ("enhancing", VERMILLION)}
+BRAIN: Legend = {1: ("brain mask", SKY_BLUE)}
 _MARGIN_MM = 7.0  # at least so much is shown around the brain
 _LEAST_FOR_TISSUE = 0.6  # of the greys, however bright the tumour
 
@@ -47,26 +50,31 @@ class Column:
     image: np.ndarray
     label: np.ndarray | None
     look: Look
+    legend: Legend = field(default_factory=lambda: WHOLE)
 
 
 def columns_of(
-    first: str, before: Volume, second: str, after: Volume, label: np.ndarray, brain: np.ndarray
+    first: str,
+    before: Volume,
+    second: str,
+    after: Volume,
+    label: np.ndarray,
+    brain: np.ndarray,
+    legend: Legend = WHOLE,
 ) -> list[Column]:
     """The image before, after, and after with the outlines of `label`; all are on one grid."""
     look = look_of(before, after, label > 0, brain > 0)
     return [
         Column(first, before.array, None, look),
         Column(second, after.array, None, look),
-        Column("", after.array, label, look) if label.any() else Column("no tumour", after.array, None, look),
+        Column("", after.array, label, look, legend)
+        if label.any()
+        else Column("no tumour", after.array, None, look),
     ]
 
 
-def preview_picture(columns: Sequence[Column], caption: tuple[str, str], brats: bool = False) -> Image.Image:
-    """The three planes of every column; labels have BraTS's values if `brats`, else 0 and 1.
-
-    `caption` is the case's name and, below it, what is known of it.
-    """
-    values = _BRATS if brats else _WHOLE
+def preview_picture(columns: Sequence[Column], caption: tuple[str, str]) -> Image.Image:
+    """The three planes of every column; `caption` is the case's name and, below it, what is known of it."""
     width = len(columns) * (CELL + GAP) - GAP
     canvas = np.zeros((TOPS[2] + LOW_CELL + CAPTION, width), np.uint8)
     outlines = []
@@ -76,9 +84,10 @@ def preview_picture(columns: Sequence[Column], caption: tuple[str, str], brats: 
             where = slice(top, top + cell.height), across_column(number)
             canvas[where] = cell.greys(column.image)
             if column.label is not None:
-                outlines.append((where, *cell.outlines(column.label, values)))
-    headings = tuple((column.heading, column.label is not None) for column in columns)
-    over, through = lettering(headings, tuple(values.values()))
+                outlines.append((where, *cell.outlines(column.label, column.legend)))
+    over, through = lettering(
+        tuple((c.heading, () if c.label is None else tuple(c.legend.values())) for c in columns)
+    )
     picture: Image.Image = Image.fromarray(over + (canvas * through).astype(np.uint8))
     write_measures(picture, [column.look.pixels_per_mm for column in columns], caption)
     drawn = np.array(picture)
@@ -147,18 +156,16 @@ class _Cell:
         levels = [look.black, look.tissue, max(look.white, np.nextafter(look.tissue, np.inf))]
         return np.interp(plane, levels, [0, look.tissue_grey * WHITE, WHITE]).astype(np.uint8)
 
-    def outlines(
-        self, label: np.ndarray, values: Mapping[int, tuple[str, int]]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def outlines(self, label: np.ndarray, legend: Legend) -> tuple[np.ndarray, np.ndarray]:
         """The outlines in the plane: a bool array of a dark halo, and palette indices, 0 elsewhere."""
         plane = _plane(label, self._axis, self._look.planes[self._axis])
-        parts = [self._interpolated(plane == value) for value in values]
+        parts = [self._interpolated(plane == value) for value in legend]
         likeliest, most = np.zeros(parts[0].shape, np.uint8), 1 - np.sum(parts, axis=0)
         for number, part in enumerate(parts, 1):  # argmax along the first axis takes five times as long
             likeliest[part > most] = number
             most = np.maximum(most, part)
         colours = np.zeros(likeliest.shape, np.uint8)
-        for number, (_, colour) in enumerate(values.values(), 1):
+        for number, (_, colour) in enumerate(legend.values(), 1):
             inside = likeliest == number
             edge = inside & _spread(~inside)
             colours[inside & _spread(edge)] = colour  # two pixels wide

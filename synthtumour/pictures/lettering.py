@@ -27,20 +27,20 @@ TEXT, SMALL = 15, 13  # sizes of text
 
 @lru_cache(maxsize=8)
 def lettering(
-    headings: tuple[tuple[str, bool], ...], legend: tuple[tuple[str, int], ...]
+    headings: tuple[tuple[str, tuple[tuple[str, int], ...]], ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What all pictures with these columns (heading, with a legend) say, as grey levels, and how much of the
-    image shows through it (0 to 1): drawing it for every case took a third of the time.
+    """What all pictures with these columns (heading, legend) say, as grey levels, and how much of the image
+    shows through it (0 to 1): drawing it for every case took a third of the time.
     """
     size = across_column(len(headings) - 1).stop, TOPS[2] + LOW_CELL + CAPTION
     on_black, on_white = (Image.new("L", size, grey) for grey in (0, 255))
     for picture in (on_black, on_white):
         draw = ImageDraw.Draw(picture)
-        for number, (heading, with_legend) in enumerate(headings):
+        for number, (heading, legend) in enumerate(headings):
             across = across_column(number)
             x = across.start + GAP
             entries = [(heading, 0)] if heading else []
-            for text, colour in (*entries, *(legend if with_legend else ())):
+            for text, colour in (*entries, *legend):
                 if colour:
                     draw.rectangle((x, 9, x + 12, 12), fill=colour)
                     x += 17

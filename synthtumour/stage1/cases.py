@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthtumour.brain.masks import prepare_brain, skull_stripped
+from synthtumour.brain.masks import has_bright_rim, prepare_brain, skull_stripped, tell_bright_rim
+from synthtumour.brain.measures import tell_black
 from synthtumour.dataset.subjects import Scan
 from synthtumour.errors import InputError
 from synthtumour.presets import Preset
@@ -37,6 +38,7 @@ class Source:
     channels: tuple[tuple[str, Path], ...] = ()  # contrast and file
     made_mask: str = ""  # of a brain mask made for this dataset: its path in it
     unmasked: str = ""  # why none could be made
+    any_brain_volume: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Loaded:
     scan: Volume
     brain: Volume
     recipient: Recipient
+    bright_rim: bool  # of the brain mask
     prior: Volume | None
     channels: tuple[tuple[str, Volume], ...]
     brain_box: Mapping[str, float]  # as columns of the manifest
@@ -57,7 +60,7 @@ def load_scan(source: Source) -> Loaded:
     if source.unmasked:
         raise InputError(source.unmasked)
     scan = read_volume(source.scan.image)
-    brain = prepare_brain(scan, source.scan.image, source.scan.mask)
+    brain = prepare_brain(scan, source.scan.image, source.scan.mask, source.any_brain_volume)
     prior = read_volume(source.location_prior) if source.location_prior else None
     channels = [(contrast, read_volume(path)) for contrast, path in source.channels]
     if source.skull_strip:
@@ -72,7 +75,10 @@ def load_scan(source: Source) -> Loaded:
         recipient = recipient_of(scan, brain)
     except InputError as error:
         raise InputError(f"{source.shown}: {error}") from error
-    return Loaded(source, scan, brain, recipient, prior, tuple(channels), box)
+    tell_black(recipient.black, source.shown)
+    if bright := has_bright_rim(recipient.array, recipient.brain, recipient.grid):
+        tell_bright_rim(source.shown)
+    return Loaded(source, scan, brain, recipient, bright, prior, tuple(channels), box)
 
 
 def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
@@ -91,7 +97,7 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
         from synthtumour.stage1.picture import write_picture
 
         before = loaded.scan.resized(head_scale), loaded.brain.resized(head_scale)
-        write_picture(path, case.name, *before, written)
+        write_picture(path, case.name, *before, written, with_brain=loaded.bright_rim)
     record = {**made.record, "skull_strip": loaded.source.skull_strip, "head_scale": head_scale}
     if loaded.source.made_mask:
         record["brain_mask"] = loaded.source.made_mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from synthtumour.brain.masks import usable_brain
+from synthtumour.brain.measures import tell_black
 from synthtumour.errors import InputError
 from synthtumour.presets import CONTRASTS
 from synthtumour.stage1.record import model_in, resynthesise
@@ -54,8 +54,9 @@ class SameTumours:
             raise InputError(
                 f"the {contrast} scan is on another grid: {differences} (in RAS order); resample it"
             )
-        usable_brain(channel, self._brain_mask)
-        new = glioma.render_channel(self._scene, self._placed, contrast, channel.array, self._recipient)
+        into = recipient_of(channel, self._brain_mask)
+        tell_black(into.black, f"the {contrast} scan")
+        new = glioma.render_channel(self._scene, self._placed, contrast, into, self._recipient)
         return channel.with_array(new)
 
 
@@ -82,6 +83,7 @@ def with_same_tumours(
     if first is None:
         raise InputError(f"none of {', '.join(map(str, scans))} is FLAIR; leave it out of contrasts")
     recipient = recipient_of(scans[first], brain_mask)
+    tell_black(recipient.black, first)
     made = make(scans[first], brain_mask, recipient=recipient)
     images = {first: made.image}
     others = {name: scan for name, scan in scans.items() if name != first}

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthtumour.brain.masks import prepare_brain, skull_stripped
+from synthtumour.brain.masks import has_bright_rim, prepare_brain, skull_stripped, tell_bright_rim
+from synthtumour.brain.measures import tell_black
 from synthtumour.errors import InputError, require
 from synthtumour.files.checks import check_file, check_output
 from synthtumour.files.names import brain_mask_beside, extension_of
@@ -44,6 +45,7 @@ class OneScan:
     shape_engine: str = "formula"
     location_prior: Path | None = None
     skull_strip: bool = False
+    any_brain_volume: bool = False
     record: Path | None = None
     from_record: Path | None = None
     case: str | None = None
@@ -101,10 +103,13 @@ def make_one(asked: OneScan) -> None:
     scan = read_volume(asked.scan)
     if mask is None and asked.make_mask:
         mask = made_mask = _extracted(asked, scan)
-    brain = prepare_brain(scan, asked.scan, mask)
+    brain = prepare_brain(scan, asked.scan, mask, asked.any_brain_volume)
     original = skull_stripped(scan, brain) if asked.skull_strip else scan
     scale = 1.0 if record is None else _of_scan(asked.scan, head_scale_in, record)
     recipient = _of_scan(asked.scan, recipient_of, original, brain)
+    tell_black(recipient.black, asked.scan)
+    if bright := has_bright_rim(recipient.array, recipient.brain, recipient.grid):
+        tell_bright_rim(asked.scan)
     made = _of_scan(asked.scan, _synthetic, asked, original, brain, recipient, record)
     made.record.update(skull_strip=asked.skull_strip, head_scale=scale)
     if mask is not None and mask == made_mask:
@@ -123,9 +128,8 @@ def make_one(asked: OneScan) -> None:
             from synthtumour.stage1.picture import write_picture
 
             name = made.record["case"] or "/".join(asked.scan.absolute().parts[-2:])
-            write_picture(
-                partial[asked.preview], name, original.resized(scale), brain.resized(scale), written
-            )
+            before = original.resized(scale), brain.resized(scale)
+            write_picture(partial[asked.preview], name, *before, written, with_brain=bright)
     say = speaker(asked.tell)
     say(_summary(written.record))
     if sys.stdout.isatty():  # one line for programs, for people also what to type for the same once more

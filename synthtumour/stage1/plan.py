@@ -40,6 +40,7 @@ class Stage1Run:
     preset: Preset = PRESETS["paper"]
     shape_engine: str = "formula"
     skull_strip: bool = False
+    any_brain_volume: bool = False
     channels: tuple[str, ...] = ()  # contrasts beside FLAIR
     location_prior: Path | None = None
     conduct: Conduct = field(default_factory=Conduct)
@@ -132,6 +133,7 @@ def plan(
             tuple((contrast, scan.image.parent / f"{contrast}.nii.gz") for contrast in run.channels),
             _made_mask(scan, dataset),
             (unmasked or {}).get(name, ""),
+            run.any_brain_volume,
         )
         task = "val" if scan.subject in held_out else "train"
         variants: list[int | None] = [*range(run.variants)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from synthtumour import __version__
 from synthtumour.brain.masks import usable_brain
-from synthtumour.brain.measures import measure
+from synthtumour.brain.measures import black_level, measure
 from synthtumour.errors import InputError
 from synthtumour.presets import MIXED, PRESETS, TASKS, VAL_TASKS, Preset
 from synthtumour.streams import case_generator
@@ -131,7 +131,15 @@ def untouched(
 
 def recipient_of(scan: Volume, brain_mask: Volume) -> Recipient:
     """What tumours are put into; InputError for a scan or mask that cannot be used."""
-    return Recipient(scan.array, usable_brain(scan, brain_mask), scan.grid)
+    array, brain = scan.array, usable_brain(scan, brain_mask)
+    black = black_level(array, brain)
+    sample = array[::3, ::3, ::3][brain[::3, ::3, ::3]]
+    if not np.median(sample if sample.size else array[brain]) > black:
+        raise InputError(
+            f"at least half of the brain has no signal above black ({black:g}), so no tumour would show; use "
+            "another scan or mask"
+        )
+    return Recipient(array, brain, scan.grid, black)
 
 
 def model_named(name: str) -> ModuleType:
@@ -157,7 +165,7 @@ def rendered(
     image, label = model.render(scene, placed, recipient)
     result = scan.with_array(image)
     grid, rendering = recipient.grid, scene.rendering
-    measured = measure(image, label > 0, recipient.brain, grid, rendering.buffer_sigma_mm)
+    measured = measure(image, label > 0, recipient.brain, grid, recipient.black)
     if rendering.labels == "brats":
         for value, name in ((1, "core_ml"), (2, "oedema_ml"), (3, "enhancing_ml")):
             measured[name] = round(int((label == value).sum()) * grid.voxel_ml, 4)

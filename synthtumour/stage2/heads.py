@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from synthtumour.brain.masks import prepare_brain, skull_stripped
+from synthtumour.brain.masks import has_bright_rim, prepare_brain, skull_stripped, tell_bright_rim
+from synthtumour.brain.measures import black_level, tell_black
 from synthtumour.dataset.subjects import Found, Scan, find_scans
 from synthtumour.errors import InputError
 from synthtumour.files.names import EXTENSIONS, is_image, stem_of
@@ -28,6 +29,7 @@ class HeadFiles:
     label: Path | None = None
     softmax: Path | None = None
     skull_strip: bool = False
+    any_brain_volume: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -163,7 +165,11 @@ def _mask_in(masks: Path | None, scan: Scan) -> Path | None:
 def read_head(files: HeadFiles) -> Head:
     """The channels and the brain; zero outside the brain if the files are to be skull-stripped."""
     channels = [read_volume(path) for path in files.channels]
-    brain = prepare_brain(channels[0], files.channels[0], files.mask)
+    brain = prepare_brain(channels[0], files.channels[0], files.mask, files.any_brain_volume)
+    for path, channel in zip(files.channels, channels, strict=True):
+        tell_black(black_level(channel.array, brain.array > 0), path)
+    if files.label is None and has_bright_rim(channels[0].array, brain.array > 0, brain.grid):
+        tell_bright_rim(files.channels[0])
     head = check_channels(tuple(channels), brain.array > 0, files.channels)
     if files.skull_strip:
         return replace(head, channels=tuple(skull_stripped(channel, brain) for channel in channels))

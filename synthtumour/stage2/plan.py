@@ -41,6 +41,7 @@ class Stage2Run:
     donor_masks: Path | None = None
     healthy_masks: Path | None = None
     skull_strip: bool = False
+    any_brain_volume: bool = False
     mixing: Mixing = field(default_factory=Mixing)
     limits: GateLimits = field(default_factory=GateLimits)
     combine: Path | None = None

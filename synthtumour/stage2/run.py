@@ -56,7 +56,11 @@ def mix_tumours(asked: Stage2Run) -> int:
     )
     recipients = find_recipients(asked.healthy, asked.channels, asked.healthy_masks, asked.subject_pattern)
     donors, recipients = (
-        [replace(head, skull_strip=asked.skull_strip) for head in heads] for heads in (donors, recipients)
+        [
+            replace(head, skull_strip=asked.skull_strip, any_brain_volume=asked.any_brain_volume)
+            for head in heads
+        ]
+        for heads in (donors, recipients)
     )
     reads = [asked.images, asked.labels, asked.healthy]
     reads += [place for place in (asked.donor_masks, asked.healthy_masks, asked.stage1) if place is not None]

@@ -73,6 +73,11 @@ class Rendering:
     label_threshold: float
     shape_engine: str
 
+    @property
+    def shows_cores(self) -> bool:
+        """Whether a core can be seen: shells about a dark inside leave no room for one."""
+        return not (self.task == "val" and self.val_task == "rings")
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -136,8 +141,9 @@ def draw(
         fitting = _draw_one(rng, preset, rendering, tissue, chances, centre, taken, number > 0)
         if fitting is None:
             break
-        tumours.append(fitting[0])
-        placed.append(fitting[1])
+        tumour, border = fitting
+        tumours.append(tumour if rendering.shows_cores else replace(tumour, core=None))
+        placed.append(border)
     if len(tumours) < least:
         raise InputError(
             f"only {len(tumours)} of {wanted} tumours fitted into the brain after {_MAX_DRAWS} draws; ask "
@@ -165,11 +171,12 @@ def render(scene: Scene, placed: Sequence[Border], recipient: Recipient) -> tupl
     new, label = _render_tumours(scene, placed, image, shown, recipient)
     if scene.tumours and not label.any():
         raise InputError("the drawn tumour is smaller than a voxel; ask for larger volumes")
-    return with_changes(recipient.array, new, recipient.brain), label
+    image = with_changes(recipient.stored, recipient.array, new, recipient.brain, recipient.black)
+    return image, label
 
 
 def render_channel(
-    scene: Scene, placed: Sequence[Border], contrast: str, channel: np.ndarray, recipient: Recipient
+    scene: Scene, placed: Sequence[Border], contrast: str, channel: Recipient, recipient: Recipient
 ) -> np.ndarray:
     """Another channel of the same head with the tumours of the `scene` of its FLAIR scan, the `recipient`.
 
@@ -177,15 +184,15 @@ def render_channel(
     in the FLAIR scan.
     """
     tissue = recipient.tissue
-    shown = tissue_of_channel(channel, recipient.brain, tissue)
+    shown = tissue_of_channel(channel.array, recipient.brain, tissue)
     if contrast != "flair":
         tumours = []
         for tumour in scene.tumours:
             appearance, core = in_contrast(tumour.intensity, tumour.core, contrast, tissue, shown)
             tumours.append(replace(tumour, intensity=appearance, core=core))
         scene = replace(scene, tumours=tuple(tumours))
-    new, _ = _render_tumours(scene, placed, channel, shown, recipient)
-    return with_changes(channel, new, recipient.brain)
+    new, _ = _render_tumours(scene, placed, channel.array, shown, recipient)
+    return with_changes(channel.stored, channel.array, new, recipient.brain, channel.black)
 
 
 def _render_tumours(
@@ -319,14 +326,21 @@ def _render_one(
         after = over_scan(part, level, base, weight, appearance.grain, tissue.median)
         image[fine] = np.where(weight > 0, after, part)
     else:
-        core = None if core_mm is None else inside & (core_mm < 0)
-        rule = Hyperintensity(appearance.factor, tumour.core.level if tumour.core else None)
-        image[fine] = validation_task(part, inside, core, rule, rendering.val_task)
+        image[fine] = _shifted(part, inside, appearance.factor, rendering.val_task)
+        if tumour.core is not None and core_mm is not None:  # its level is a multiple of the tissue's
+            core = inside & (core_mm < 0)
+            within = _shifted(part, core, tumour.core.level, rendering.val_task)
+            image[fine] = np.where(core, within, image[fine])
     if rendering.labels == "whole":
         label[fine][inside] = 1
     else:
         marked = subregions(inside, inside if core_mm is None else core_mm, tumour.core)
         label[fine][inside] = marked[inside]
+
+
+def _shifted(scan: np.ndarray, mask: np.ndarray, level: float, rule: str) -> np.ndarray:
+    """`scan` with what `mask` marks at `level` times its tissue, by a rule of the validation task."""
+    return validation_task(scan, mask, None, Hyperintensity(level, None), rule)
 
 
 def _cropped(box: Box, border_mm: np.ndarray, margin_mm: float) -> tuple[Box, np.ndarray]:

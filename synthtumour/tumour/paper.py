@@ -7,7 +7,7 @@ finds that again for a scene of a record; `render` makes voxels of both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,6 +44,11 @@ class Rendering:
     shape_engine: str = "formula"  # or 'resector'
     val_task: str = "scaled"  # one of VAL_TASKS
     labels: ClassVar[str] = "whole"
+
+    @property
+    def shows_cores(self) -> bool:
+        """Whether a core can be seen: shells about a dark inside leave no room for one."""
+        return not (self.task == "val" and self.val_task == "rings")
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,9 @@ def draw(
         if fitting is None:
             break
         tumour, masks = fitting
+        if not rendering.shows_cores:
+            tumour = Tumour(tumour.shape, None, replace(tumour.intensity, core_factor=None))
+            masks = replace(masks, core=None, soft_core=None)
         tumours.append(tumour)
         placed.append(masks)
         taken[masks.patch] |= masks.soft > 0
@@ -139,7 +147,7 @@ def place(scene: Scene, recipient: Recipient) -> list[Masks]:
 def render(scene: Scene, placed: Sequence[Masks], recipient: Recipient) -> tuple[np.ndarray, np.ndarray]:
     """The synthetic scan, in the recipient's dtype where its values fit, and its label (uint8)."""
     scan, rendering = recipient.array, scene.rendering
-    image = scan.copy(order="K")
+    image = recipient.stored.copy(order="K")
     label = np.zeros_like(recipient.brain, np.uint8)
     for tumour, masks in zip(scene.tumours, placed, strict=True):
         before = scan[masks.patch].astype(np.result_type(scan.dtype, np.float32))
@@ -150,7 +158,7 @@ def render(scene: Scene, placed: Sequence[Masks], recipient: Recipient) -> tuple
         else:
             after = validation_task(before, masks.hard, masks.core, tumour.intensity, rendering.val_task)
             changed, inside = masks.hard, masks.hard
-        image = stored_where_it_fits(image, masks.patch, changed, after)
+        image = stored_where_it_fits(image, masks.patch, changed, after + recipient.black)
         label[masks.patch][inside] = 1
     return image, label
 

@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Recipient:
-    """A tumour-free scan, `array` [i, j, k] on `grid`, and its `brain` (bool)."""
+    """A tumour-free scan, `stored` [i, j, k] on `grid`, its `brain` (bool), and what `black` is in it.
 
-    array: np.ndarray
+    Tumours multiply intensities, so they are made in the `array`, in which black is zero.
+    """
+
+    stored: np.ndarray
     brain: np.ndarray
     grid: Grid
+    black: float = 0.0
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        """The scan itself or, where it goes below zero, what lies above black in the brain."""
+        return above_black(self.stored, self.brain, self.black)
 
     @cached_property
     def tissue(self) -> Tissue:
@@ -31,6 +40,14 @@ class Recipient:
         from synthtumour.tumour.tissue import tissue_of
 
         return tissue_of(self.array, self.brain, self.grid)
+
+
+def above_black(scan: np.ndarray, brain: np.ndarray, black: float) -> np.ndarray:
+    """`scan` if black is zero; else floating point, less `black` inside the `brain` and zero outside it."""
+    if black == 0:
+        return scan
+    lifted = scan.astype(np.result_type(scan.dtype, np.float32)) - black
+    return np.where(brain, lifted, lifted.dtype.type(0))
 
 
 def draw_centre(rng: np.random.Generator, allowed: np.ndarray, grid: Grid) -> np.ndarray:

@@ -105,9 +105,14 @@ def stored_where_it_fits(
     return image
 
 
-def with_changes(scan: np.ndarray, new: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """`scan` with what differs from it in `new` inside `brain`, in its own dtype where that fits."""
+def with_changes(
+    stored: np.ndarray, before: np.ndarray, after: np.ndarray, brain: np.ndarray, black: float = 0.0
+) -> np.ndarray:
+    """`stored` with what differs between `before` and `after` inside `brain`, in its own dtype if that fits.
+
+    The two are `stored` less `black`, so what is put in is `after` and `black`.
+    """
     box = bounding_box(brain)
-    changed = brain[box] & (new[box] != scan[box])
-    image = scan.copy(order="K")
-    return stored_where_it_fits(image, box, changed, new[box]) if changed.any() else image
+    changed = brain[box] & (after[box] != before[box])
+    image = stored.copy(order="K")
+    return stored_where_it_fits(image, box, changed, after[box] + black) if changed.any() else image
