@@ -43,9 +43,9 @@ class Recipient:
 
 
 def above_black(scan: np.ndarray, brain: np.ndarray, black: float) -> np.ndarray:
-    """`scan` if black is zero; else floating point, less `black` inside the `brain` and zero outside it."""
+    """`scan`, its background not below zero; less `black`, where that is not zero, and then only the brain."""
     if black == 0:
-        return scan
+        return scan if scan.min() >= 0 else np.where(brain, scan, np.maximum(scan, 0))
     lifted = scan.astype(np.result_type(scan.dtype, np.float32)) - black
     return np.where(brain, lifted, lifted.dtype.type(0))
 
