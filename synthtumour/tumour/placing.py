@@ -43,7 +43,7 @@ class Recipient:
 
 
 def above_black(scan: np.ndarray, brain: np.ndarray, black: float) -> np.ndarray:
-    """`scan`, its background not below zero; less `black`, where that is not zero, and then only the brain."""
+    """`scan`, its background not below zero; less `black` and the brain alone if that is not zero."""
     if black == 0:
         return scan if scan.min() >= 0 else np.where(brain, scan, np.maximum(scan, 0))
     lifted = scan.astype(np.result_type(scan.dtype, np.float32)) - black
