@@ -1,51 +1,80 @@
-"""What a label marks, against a ball of known volume, place and brightness."""
+"""What is measured of a label: one contrast for both stages, with expected values from outside the code."""
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from synthtumour.brain.measures import black_level, contrast, measure, rim_of
-from synthtumour.volume.grid import Grid
+from synthtumour.brain.measures import black_level, contrast, distance_mm, measure, rim_of, tell_black
+from synthtumour.volume.volume import Volume
 
-GRID = Grid((40, 40, 40), np.array([[2.0, 0, 0, -40], [0, 2, 0, -30], [0, 0, 2, 10], [0, 0, 0, 1]]))
-X, Y, Z = np.indices(GRID.shape)
-BRAIN = (np.abs([X - 20, Y - 20, Z - 20]) < 18).all(axis=0)
-BALL = (X - 18) ** 2 + (Y - 22) ** 2 + (Z - 20) ** 2 <= 6**2
-SCAN = np.where(BALL, 300.0, 100.0) * BRAIN
+SPACING = np.array([1.0, 1.25, 2.0])
 
 
-def test_a_ball_of_known_size_place_and_brightness() -> None:
-    measured = measure(SCAN, BALL, BRAIN, GRID)
-    assert measured["volume_ml"] == pytest.approx(4 / 3 * np.pi * 12**3 / 1000, rel=0.05)
-    assert measured["centre_ras_mm"] == [-4, 14, 50]
-    assert measured["mean_inside"] == pytest.approx(300) and measured["mean_rim"] == pytest.approx(100)
-    assert measured["contrast"] == pytest.approx(3)
+def ball(radius_mm: float, shape: tuple[int, int, int] = (64, 52, 34)) -> tuple[np.ndarray, Volume]:
+    """Distance (mm) beyond a ball's surface, and a volume of its grid."""
+    axes = [(np.arange(n) - n // 2) * s for n, s in zip(shape, SPACING, strict=True)]
+    away = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij")))
+    return away - radius_mm, Volume.from_array(np.zeros(shape, np.uint8), np.diag([*SPACING, 1.0]))
 
 
-def test_contrast_counts_from_what_is_black() -> None:
-    """100 and 300 above a black of -100: 200 and 400."""
-    tissue = BRAIN & ~BALL
-    assert contrast(SCAN, BALL, BALL, tissue, GRID) == pytest.approx(3)
-    assert contrast(SCAN, BALL, BALL, tissue, GRID, black=-100.0) == pytest.approx(2)
-    assert contrast(SCAN, BALL, BALL, tissue, GRID, black=100.0) is None  # tissue as dark as black
-    assert contrast(SCAN, BALL, BALL, np.zeros_like(tissue), GRID) is None
+def test_distances_are_those_of_scipy() -> None:
+    beyond, _ = ball(9.0)
+    mask = beyond < 0
+    expected = ndimage.distance_transform_edt(~mask, sampling=SPACING)
+    assert np.allclose(distance_mm(mask, SPACING), expected, atol=1e-4)
 
 
-def test_the_rim_is_a_shell_of_a_few_millimetres() -> None:
-    """Not the voxels that the border crosses, and not the far ones, whatever is bright there."""
-    far = (X - 18) ** 2 + (Y - 22) ** 2 + (Z - 20) ** 2 > 10**2
-    assert contrast(np.where(far, 5000.0, SCAN), BALL, BALL, BRAIN & ~BALL, GRID) == pytest.approx(3)
-    rim = rim_of(BALL, GRID)
-    assert rim.any() and not (rim & (BALL | far)).any()
+@pytest.mark.parametrize("black", [0.0, -50.0])
+def test_contrast_is_against_the_tissue_from_1_to_6_mm(black: float) -> None:
+    beyond, where = ball(9.0)
+    label = beyond < 0
+    distance = ndimage.distance_transform_edt(~label, sampling=SPACING)
+    image = np.full(label.shape, 700.0)  # beyond 6 mm, where it must not count
+    image[distance <= 6] = 100
+    image[distance <= 1] = 900  # nor beside the border
+    image[label] = 200
+    brain = np.ones(label.shape, bool)
+    brain[:20] = False
+    expected = (200 - black) / (100 - black)
+    assert contrast(image, label, label, brain & ~label, where.grid, black) == pytest.approx(expected)
+    measured = measure(image, label, brain, where.grid, black)
+    assert measured["contrast"] == pytest.approx(expected)
+    assert (measured["mean_inside"], measured["mean_rim"]) == (200, 100)
+    assert measured["volume_ml"] == pytest.approx(int(label.sum()) * 2.5 / 1000, abs=1e-3)
+    assert np.allclose(
+        measured["centre_ras_mm"], where.grid.to_ras(np.argwhere(label).mean(axis=0)), atol=1e-3
+    )
 
 
-def test_nothing_marked_measures_nothing() -> None:
-    measured = measure(SCAN, np.zeros_like(BALL), BRAIN, GRID)
-    assert measured.pop("volume_ml") == 0 and set(measured.values()) == {None}
+def test_a_rim_of_thick_slices_is_the_nearest_voxels() -> None:
+    spacing = np.array([8.0, 8.0, 8.0])
+    mask = np.zeros((7, 7, 7), bool)
+    mask[3, 3, 3] = True
+    grid = Volume.from_array(mask, np.diag([*spacing, 1.0])).grid
+    assert rim_of(mask, grid).sum() == 6
 
 
-def test_black_is_0_or_the_darkest_thousandth() -> None:
-    assert black_level(SCAN, BRAIN) == 0
-    scored = np.where(BRAIN, np.random.default_rng(0).normal(size=BRAIN.shape), 0)
-    assert black_level(scored, BRAIN) == pytest.approx(-3.09, abs=0.15)  # of a normal distribution
+def test_nothing_marked_has_no_contrast() -> None:
+    _, where = ball(9.0)
+    nothing = np.zeros(where.grid.shape, bool)
+    assert measure(where.array, nothing, ~nothing, where.grid)["contrast"] is None
+
+
+def test_black_is_zero_but_in_scans_that_go_below_it() -> None:
+    rng = np.random.default_rng(0)
+    scan = rng.normal(0, 1, (40, 40, 40))
+    brain = np.ones(scan.shape, bool)
+    assert black_level(scan, brain) == pytest.approx(np.sort(scan.ravel())[64], abs=0.02)  # a thousandth
+    assert black_level(np.abs(scan), brain) == 0
+    brain[:10] = False
+    assert black_level(np.where(brain, np.abs(scan), -1000), brain) == 0  # a background is no brain
+    with pytest.warns(UserWarning, match="sub-1.*counts as black"):
+        tell_black(-2.5, Path("sub-1"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tell_black(0.0, "sub-1")

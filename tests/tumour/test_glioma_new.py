@@ -1,0 +1,59 @@
+"""Cores of the validation task: brightened once, and on record only where they can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from synthtumour.presets import PRESETS
+from synthtumour.stage1.record import resynthesise
+from synthtumour.stage1.synthesis import synthesise
+from synthtumour.volume.reading import read_volume
+from synthtumour.volume.volume import Volume
+from tests.conftest import ROOT
+
+CORED = replace(
+    PRESETS["diverse"],
+    core_probability=1.0,
+    distractor_probability=0.0,
+    labels="brats",
+    nodule_probability=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Volume, Volume]:
+    scan, brain = (
+        read_volume(ROOT / f"DemoData/sim-01/{name}.nii.gz") for name in ("flair", "flair_brainmask")
+    )
+    return scan.with_array(scan.array.astype(np.float32)), brain
+
+
+@pytest.mark.parametrize("seed", [3, 4, 7])
+def test_a_core_is_at_its_own_level_in_either_task(demo: tuple[Volume, Volume], seed: int) -> None:
+    scan = demo[0].array
+    made = synthesise(*demo, CORED, seed=seed, task="val")
+    tumour = made.record["tumours"][0]
+    core = np.isin(made.label.array, (1, 3)) & (scan > 0)
+    assert core.any()
+    ratio = made.image.array[core] / scan[core]
+    level, factor = tumour["core"]["level"], tumour["intensity"]["factor"]
+    assert np.median(ratio) == pytest.approx(level, rel=1e-3)
+    oedema = (made.label.array == 2) & (scan > 0)
+    assert np.median(made.image.array[oedema] / scan[oedema]) == pytest.approx(factor, rel=1e-3)
+
+
+@pytest.mark.parametrize("preset", [CORED, replace(PRESETS["paper"], core_probability=1.0)])
+def test_rings_have_no_core_and_their_record_none(demo: tuple[Volume, Volume], preset: object) -> None:
+    rings = replace(preset, val_task="rings")  # type: ignore[type-var]
+    made = synthesise(*demo, rings, seed=3, task="val")
+    training = synthesise(*demo, rings, seed=3, task="train")
+    assert training.record["tumours"][0]["core"] is not None
+    assert [tumour["core"] for tumour in made.record["tumours"]] == [None] * len(made.record["tumours"])
+    assert made.record["tumours"][0]["intensity"].get("core_factor") is None
+    assert made.record["tumours"][0]["shape"] == training.record["tumours"][0]["shape"]
+    assert set(np.unique(made.label.array)) <= {0, 1} if rings.labels == "whole" else {0, 2}  # type: ignore[attr-defined]
+    again = resynthesise(*demo, made.record)
+    assert np.array_equal(again.image.array, made.image.array)
