@@ -12,7 +12,7 @@ from synthtumour.brain.measures import distance_mm
 from synthtumour.errors import InputError
 from synthtumour.volume.grid import Grid, bounding_box
 from synthtumour.volume.reading import read_volume
-from synthtumour.volume.volume import Volume
+from synthtumour.volume.volume import Volume, cure
 
 # A whole head is never this small, a brain never this large.
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 200.0, 2300.0
@@ -42,9 +42,9 @@ def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None, any_vol
         return scan.with_array(brain)
     mask = read_volume(mask_path)
     if differences := mask.grid.differences(scan.grid):
+        remedy = cure((mask, "the mask"), (scan, "the scan"), "resample the mask to the scan's grid")
         raise InputError(
-            f"{mask_path}: on another grid than {scan_path}: {differences} (in RAS order); resample the mask "
-            "to the scan's grid"
+            f"{mask_path}: on another grid than {scan_path}: {differences} (in RAS order); {remedy}"
         )
     brain = _brain_in(mask.array, mask_path)
     if not brain.any():
@@ -106,7 +106,8 @@ def tell_bright_rim(scan: object) -> None:
 def skull_stripped(scan: Volume, brain_mask: Volume) -> Volume:
     """`scan` with zero outside the brain; InputError if the mask is on another grid."""
     if differences := scan.grid.differences(brain_mask.grid):
-        raise InputError(f"on another grid than the brain mask: {differences} (in RAS order); resample it")
+        remedy = cure((scan, "it"), (brain_mask, "the mask's scan"), "resample it")
+        raise InputError(f"on another grid than the brain mask: {differences} (in RAS order); {remedy}")
     return scan.with_array(np.where(brain_mask.array > 0, scan.array, scan.array.dtype.type(0)))
 
 
@@ -153,7 +154,8 @@ def usable_brain(scan: Volume, brain_mask: Volume) -> np.ndarray:
     """The brain (bool) of a mask; InputError for another grid, no brain, or NaN in the scan inside it."""
     brain = brain_mask.array > 0
     if differences := brain_mask.grid.differences(scan.grid):
-        raise InputError(f"the brain mask is on another grid than the scan: {differences}")
+        remedy = cure((brain_mask, "the mask"), (scan, "the scan"), "resample it")
+        raise InputError(f"the brain mask is on another grid than the scan: {differences}; {remedy}")
     if not brain.any():
         raise InputError("the brain mask is empty")
     # all voxels first: quick, and mostly enough

@@ -11,7 +11,7 @@ from synthtumour.presets import CONTRASTS
 from synthtumour.stage1.record import model_in, resynthesise
 from synthtumour.stage1.synthesis import Synthesis, recipient_of
 from synthtumour.tumour.placing import Recipient
-from synthtumour.volume.volume import Volume
+from synthtumour.volume.volume import Volume, cure
 
 FLAIR = "flair"
 
@@ -51,8 +51,9 @@ class SameTumours:
         if contrast not in (FLAIR, *CONTRASTS):
             raise InputError(f"contrast {contrast!r}: needs one of {', '.join((FLAIR, *CONTRASTS))}")
         if differences := channel.grid.differences(self._flair.grid):
+            remedy = cure((channel, "it"), (self._flair, "the FLAIR scan"), "resample it")
             raise InputError(
-                f"the {contrast} scan is on another grid: {differences} (in RAS order); resample it"
+                f"the {contrast} scan is on another grid: {differences} (in RAS order); {remedy}"
             )
         into = recipient_of(channel, self._brain_mask)
         tell_black(into.black, f"the {contrast} scan")

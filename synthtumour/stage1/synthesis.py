@@ -76,7 +76,7 @@ def synthesise(
         raise InputError(
             f"centre {in_ras_mm(centre_ras_mm)}: outside the brain; choose a point inside it (RAS, mm)"
         )
-    prior = location_prior and usable_prior(location_prior, recipient.brain, recipient.grid)
+    prior = location_prior and usable_prior(location_prior, recipient.brain, scan)
     model = model_named(preset.model)
     rendering = model.rendering_of(preset, task, _val_task(preset, seed, case), shape_engine)
     scene, placed = model.draw(

@@ -22,7 +22,7 @@ from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
 from synthtumour.presets import GateLimits
 from synthtumour.volume.grid import Grid, bounding_box, grown
-from synthtumour.volume.volume import Volume
+from synthtumour.volume.volume import Volume, cure
 
 
 class Rejected(InputError):
@@ -63,7 +63,8 @@ def checked_donor(
     Raises Rejected, with the reason and its figures, for a label that cannot be a tumour.
     """
     if differences := pseudo_label.grid.differences(head.grid):
-        raise Rejected("another grid", f"the label is on another grid than the scan: {differences}")
+        remedy = cure((pseudo_label, "the label"), (head.channels[0], "the scan"), "resample it")
+        raise Rejected("another grid", f"the label is on another grid than the scan: {differences}; {remedy}")
     raw = pseudo_label.array > 0
     if not raw.any():
         raise Rejected("empty label", "the label is empty")
@@ -211,7 +212,8 @@ def check_channels(channels: tuple[Volume, ...], brain: np.ndarray, paths: tuple
     """The head made of `channels`, which must share one grid and be finite inside the `brain`."""
     for channel, path in zip(channels, paths, strict=True):
         if differences := channel.grid.differences(channels[0].grid):
-            raise InputError(f"{path}: on another grid than {paths[0].name}: {differences}")
+            remedy = cure((channel, "it"), (channels[0], paths[0].name), "resample it")
+            raise InputError(f"{path}: on another grid than {paths[0].name}: {differences}; {remedy}")
         if channel.array.dtype.kind == "f" and not np.isfinite(channel.array[brain]).all():
             raise InputError(f"{path}: NaN or infinite voxels inside the brain; clean or convert it first")
     return Head(channels, brain)

@@ -11,7 +11,7 @@ import numpy as np
 
 from synthtumour.errors import InputError
 from synthtumour.volume.grid import Grid, bounds_ras
-from synthtumour.volume.volume import Volume
+from synthtumour.volume.volume import Volume, cure
 
 if TYPE_CHECKING:
     from synthtumour.tumour.tissue import Tissue
@@ -92,11 +92,12 @@ def is_inside(brain: np.ndarray, grid: Grid, ras_mm: tuple[float, float, float])
     return bool(np.all((index >= 0) & (index < brain.shape)) and brain[tuple(index.astype(int))])
 
 
-def usable_prior(prior: Volume, brain: np.ndarray, grid: Grid) -> np.ndarray:
-    """The location prior (float) inside the brain; InputError if it cannot be drawn from."""
-    if differences := prior.grid.differences(grid):
+def usable_prior(prior: Volume, brain: np.ndarray, scan: Volume) -> np.ndarray:
+    """The location prior (float) inside the brain of `scan`; InputError if it cannot be drawn from."""
+    if differences := prior.grid.differences(scan.grid):
+        remedy = cure((prior, "the prior"), (scan, "the scan"), "resample it")
         raise InputError(
-            f"the location prior is on another grid than the scan: {differences} (in RAS order); resample it"
+            f"the location prior is on another grid than the scan: {differences} (in RAS order); {remedy}"
         )
     with np.errstate(over="ignore"):  # an infinite one is refused below
         inside = np.where(brain, prior.array, 0).astype(np.float32)

@@ -13,16 +13,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from synthtumour.errors import InputError
+from synthtumour.volume.forms import NiftiGeometry
 
 NOT_GREY = "has colour, vector or complex voxels, or of an unknown type; a greyscale scan is needed"
-# Byte ranges of a NIfTI-1 header: qfac and spacing; qform and sform with their codes.
-NIFTI_GEOMETRY = (slice(76, 92), slice(252, 328))
-# By header size (NIfTI-1, NIfTI-2), where is what: the magic; with struct's types, voxel type, voxel sizes,
-# offset of the voxels, codes of qform and sform, the sform.
-_NIFTI = {
-    348: (344, (70, "h"), (80, "3f"), (108, "f"), (252, "2h"), (280, "12f")),
-    540: (4, (12, "h"), (112, "3d"), (168, "q"), (344, "2i"), (400, "12d")),
-}
+_HEADER_BYTES, _NIFTI2_HEADER_BYTES = 348, 540  # which is also how the two begin
+_GZIP = b"\x1f\x8b"
+_TYPE, _OFFSET = (70, "h"), (108, "f")  # where of the voxels, with struct's types
+_MAGIC = slice(344, 346)
 _NIFTI_VOXEL_BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8}
 
 
@@ -34,35 +31,52 @@ class NiftiHeader:
     type_code: int
     voxel_bytes: int
     offset: int
-    spacing: np.ndarray  # (3,) as the header has it, in its own unit of length
-    sform: np.ndarray | None  # (3, 3) if ITK places the scan by it
+    geometry: NiftiGeometry
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """(3,) as the header has it, in its own unit of length."""
+        return np.array(self.geometry.pixdim[1:])
+
+    @property
+    def sform(self) -> np.ndarray | None:
+        """(3, 3) in that unit, if ITK places the scan by it."""
+        qform, sform = self.geometry.codes
+        chosen = sform > 0 and (qform <= 0 or sform == 1)
+        return np.reshape(self.geometry.rows, (3, 4))[:, :3] if chosen else None
 
 
 def nifti_header(path: Path) -> NiftiHeader:
     """The header of a NIfTI file; InputError for what ITK would silently take for something else."""
-    content = _first_bytes(path, max(_NIFTI))
-    order, size = next(
-        ((o, n) for o in "<>" for n in _NIFTI if content[:4] == struct.pack(f"{o}i", n)),
-        ("", len(content) + 1),
-    )
-    if len(content) < size:
+    content = _first_bytes(path, _HEADER_BYTES)
+    begin = content[:4]
+    if begin in _sizes(_NIFTI2_HEADER_BYTES):
+        raise InputError(
+            f"{path}: a NIfTI-2 file, which SimpleITK cannot read; convert it to NIfTI-1 (nibabel: "
+            "Nifti1Image.from_image)"
+        )
+    if begin[:2] == _GZIP:
+        twice = path.name.lower().endswith(".gz")
+        how = "twice by gzip; decompress it once" if twice else "by gzip; rename it to .nii.gz"
+        raise InputError(f"{path}: compressed {how}")
+    if begin not in _sizes(_HEADER_BYTES) or len(content) < _HEADER_BYTES:
         raise InputError(f"{path}: not a NIfTI image, or damaged or cut short; copy or convert it again")
-    magic_at, *fields = _NIFTI[size]
-    (type_code,), spacing, (offset,), (qform, sform), rows = (
-        struct.unpack_from(order + kind, content, at) for at, kind in fields
-    )
-    if content[magic_at : magic_at + 2] != b"n+":
+    order = "<>"[_sizes(_HEADER_BYTES).index(begin)]
+    (type_code,), (offset,) = (struct.unpack_from(order + kind, content, at) for at, kind in (_TYPE, _OFFSET))
+    if content[_MAGIC] != b"n+":
         raise InputError(f"{path}: its voxels lie in another file, or it is no NIfTI; convert it to one file")
     if type_code not in _NIFTI_VOXEL_BYTES:
         raise InputError(f"{path}: {NOT_GREY}")
     # The header ends with four bytes that say whether extensions follow.
-    if not (offset >= size + 4 and offset < 2**31 and offset == int(offset)):
+    if not (offset >= _HEADER_BYTES + 4 and offset < 2**31 and offset == int(offset)):
         raise InputError(f"{path}: its voxels cannot begin at byte {offset:g}; the header is damaged")
-    # ITK's choice between the two
-    affine = np.reshape(rows, (3, 4))[:, :3] if sform > 0 and (qform <= 0 or sform == 1) else None
-    return NiftiHeader(
-        order, type_code, _NIFTI_VOXEL_BYTES[type_code], int(offset), np.array(spacing), affine
-    )
+    geometry = NiftiGeometry.of(content, order)
+    return NiftiHeader(order, type_code, _NIFTI_VOXEL_BYTES[type_code], int(offset), geometry)
+
+
+def _sizes(size: int) -> tuple[bytes, bytes]:
+    """The first field of a header of `size` bytes, in both byte orders."""
+    return struct.pack("<i", size), struct.pack(">i", size)
 
 
 def header_of_faithful_read(path: Path, image: sitk.Image) -> bytes | None:
@@ -110,6 +124,10 @@ def _first_bytes(path: Path, count: int) -> bytes:
         with gzip.open(path) if compressed else path.open("rb") as file:
             return file.read(count)
     except gzip.BadGzipFile as error:
+        with path.open("rb") as file:
+            begin = file.read(4)
+        if begin in (*_sizes(_HEADER_BYTES), *_sizes(_NIFTI2_HEADER_BYTES)):
+            raise InputError(f"{path}: not compressed; rename it to .nii, or compress it (gzip)") from error
         raise InputError(
             f"{path}: not an image compressed by gzip, or damaged ({error}); copy it again"
         ) from error

@@ -6,6 +6,8 @@ import contextlib
 import math
 import os
 import re
+import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,8 +21,9 @@ from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
 from synthtumour.files.names import extension_to_read
 from synthtumour.text import in_brackets
+from synthtumour.volume.forms import apart_mm, off_right_angles_deg
+from synthtumour.volume.grid import is_oblique
 from synthtumour.volume.nifti import (
-    NIFTI_GEOMETRY,
     NOT_GREY,
     NiftiHeader,
     header_of_faithful_read,
@@ -28,9 +31,9 @@ from synthtumour.volume.nifti import (
     whole_nifti,
     with_lost_values,
 )
+from synthtumour.volume.stderr import silent_stderr
 from synthtumour.volume.volume import Volume
 
-_SHEARED = "its axes are not at right angles to each other; resample it"
 # Larger than a whole brain at 0.25 mm: a header that promises more is damaged, or means harm.
 MOST_VOXELS = 500_000_000
 _SPACING_MM = (0.01, 100.0)
@@ -69,9 +72,9 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         _check_one_file(path, extension)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[extension.removesuffix(".gz")])
-    reader.SetFileName(str(path))
     try:
-        with silent_stderr():
+        with silent_stderr(), _not_mistaken(path) as name:
+            reader.SetFileName(name)
             reader.ReadImageInformation()
             _check_promises(path, reader, nifti)
             if extension == ".mha":
@@ -80,18 +83,71 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     except (RuntimeError, MemoryError) as error:
         reason = "not an image that SimpleITK can read, or damaged or cut short; copy or convert it again"
         if "orthonormal" in str(error):
-            reason = _SHEARED
+            reason = _sheared(nifti, np.array(reader.GetDirection()))
         raise InputError(f"{path}: {reason}") from error
     if nifti is None:
         return Volume.from_image(image)
-    content = header_of_faithful_read(path, image)
-    if content is None:
-        content = whole_nifti(path, image, nifti)
-        image = with_lost_values(image, content, nifti)
+    if header_of_faithful_read(path, image) is None:
+        image = with_lost_values(image, whole_nifti(path, image, nifti), nifti)
     volume = Volume.from_image(image)
-    is_nifti1 = content[:4] == (348).to_bytes(4, "little")
-    geometry = tuple(bytes(content[where]) for where in NIFTI_GEOMETRY) if is_nifti1 else ()
-    return replace(volume, stored=replace(volume.stored, nifti_geometry=geometry))
+    _tell_forms_apart(path, volume, nifti)
+    # NIfTI keeps oblique axes as float32 quaternions, and ITK would round them anew
+    if nifti.geometry.says_only(volume.stored.affine) and not is_oblique(volume.grid):
+        return volume
+    return replace(volume, stored=replace(volume.stored, nifti_geometry=nifti.geometry))
+
+
+@contextlib.contextmanager
+def _not_mistaken(path: Path) -> Iterator[str]:
+    """A name by which ITK reads `path`: of scan.nii.gz it takes the voxels of a scan.nii beside it."""
+    if not (path.name.lower().endswith(".nii.gz") and path.with_name(path.name[:-3]).exists()):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        alone = Path(folder, path.name)
+        try:
+            alone.symlink_to(path.absolute())
+        except OSError as error:
+            raise InputError(
+                f"{path}: has an uncompressed {path.name[:-3]} beside it; move one of them"
+            ) from error
+        yield str(alone)
+
+
+def _tell_forms_apart(path: Path, volume: Volume, nifti: NiftiHeader) -> None:
+    """Warn of a header whose two forms put the scan into two places."""
+    forms = nifti.geometry.forms()
+    if len(forms) < 2:
+        return
+    shape = volume.in_stored_order().shape
+    apart = apart_mm(forms["qform"], forms["sform"], shape)
+    if apart <= 0.01 * volume.grid.spacing_mm.min():
+        return
+    off = {name: apart_mm(form, volume.stored.affine, shape) for name, form in forms.items()}
+    used = min(off, key=lambda name: np.inf if np.isnan(off[name]) else off[name])
+    by = f"up to {apart:.3g} mm" if np.isfinite(apart) else "one is no place in space"
+    warnings.warn(
+        f"{path}: its qform and sform disagree ({by}); here the {used} counts, to nibabel, FSL and SPM the "
+        "sform; make them agree (fslorient -copysform2qform or -copyqform2sform)",
+        stacklevel=3,
+    )
+
+
+def _sheared(nifti: NiftiHeader | None, direction: np.ndarray) -> str:
+    """Why axes that are not at right angles cannot be used, and what to do."""
+    axes = direction.reshape(3, 3)
+    if nifti is not None and nifti.sform is not None:
+        axes = nifti.sform
+    off = off_right_angles_deg(axes)
+    if not off > 1e-3:
+        return "its axes have directions that are not of length 1; correct the header"
+    said = f"its axes are {off:.2g} degrees off right angles; "
+    if nifti is None:
+        return said + "correct its directions, or resample it if they are meant so"
+    return said + (
+        "if that is rounding, set both forms to right angles (nibabel: i.set_qform(i.affine, 1), then "
+        "i.set_sform(i.get_qform(), 1), and save), else resample it"
+    )
 
 
 def _check_promises(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader | None) -> None:
@@ -123,7 +179,7 @@ def _check_promises(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader
             f"{path}: its place in space is not a number; correct the header or convert it again"
         )
     if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-2:
-        raise InputError(f"{path}: {_SHEARED}")
+        raise InputError(f"{path}: {_sheared(nifti, direction)}")
     if nifti is not None and nifti.sform is not None:
         by_sform = np.sqrt((nifti.sform**2).sum(axis=0))
         if np.abs(by_sform / nifti.spacing - 1).max() > 0.01:
@@ -199,16 +255,3 @@ def _inflates_to(file: BinaryIO, count: int) -> bool:
     except zlib.error:
         return False
     return stream.eof and length == count and not stream.unused_data and not file.read(1)
-
-
-@contextlib.contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Hide what ITK's C libraries print themselves: the exception that follows is what the user needs."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import SimpleITK as sitk
 
+from synthtumour.volume.forms import NiftiGeometry
 from synthtumour.volume.grid import LPS_TO_RAS, Grid
 
 # What ITK may carry from one NIfTI header to the next; everything else follows from the new array.
@@ -23,7 +24,15 @@ class Stored:
     axes: tuple[int, int, int]  # canonical axis n is file axis axes[n] ...
     flipped: tuple[bool, bool, bool]  # ... run backwards where flipped[n]
     metadata: dict[str, str] = field(default_factory=dict)
-    nifti_geometry: tuple[bytes, ...] = ()
+    nifti_geometry: NiftiGeometry | None = None  # of the file's header, if ITK would write another
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From the stored index to RAS mm (4, 4)."""
+        affine = np.eye(4)
+        affine[:3, :3] = LPS_TO_RAS @ np.array(self.direction).reshape(3, 3) * self.spacing
+        affine[:3, 3] = LPS_TO_RAS @ np.array(self.origin)
+        return affine
 
     def to_canonical(self, array: np.ndarray) -> np.ndarray:
         return array.transpose(self.axes)[self._flips()]
@@ -58,7 +67,7 @@ class Volume:
         spacing, origin = (
             tuple(factor * x for x in lengths) for lengths in (self.stored.spacing, self.stored.origin)
         )
-        stored = replace(self.stored, spacing=spacing, origin=origin, nifti_geometry=())
+        stored = replace(self.stored, spacing=spacing, origin=origin, nifti_geometry=None)
         return Volume(self.array, Grid(self.grid.shape, affine), stored)
 
     @classmethod
@@ -91,9 +100,7 @@ class Volume:
         right, anterior, superior = (bool(to_ras[n, axis] < 0) for n, axis in enumerate(axes))
         flipped = (right, anterior, superior)
         stored = Stored(spacing, origin, direction, axes, flipped, metadata or {})
-        affine = np.eye(4)
-        affine[:3, :3] = to_ras * spacing
-        affine[:3, 3] = LPS_TO_RAS @ np.array(origin)
+        affine = stored.affine
         first_voxel = np.zeros(3)
         for axis, flip in zip(axes, flipped, strict=True):
             first_voxel[axis] = array.shape[axis] - 1 if flip else 0
@@ -101,6 +108,15 @@ class Volume:
         affine[:3, :3] = affine[:3, axes] * np.where(flipped, -1, 1)
         canonical = stored.to_canonical(array)
         return cls(canonical, Grid(canonical.shape, affine), stored)
+
+    def form_on(self, grid: Grid) -> str:
+        """'qform' or 'sform', whichever of its NIfTI header would put it onto `grid`; '' if neither."""
+        forms = self.stored.nifti_geometry.forms() if self.stored.nifti_geometry else {}
+        for name, affine in forms.items():
+            if np.isfinite(affine).all() and np.linalg.det(affine) != 0:
+                if not Volume.from_array(self.in_stored_order(), affine).grid.differences(grid):
+                    return name
+        return ""
 
     def in_stored_order(self) -> np.ndarray:
         """The array with its axes as the file, or the array it was made from, has them: a view."""
@@ -115,6 +131,18 @@ class Volume:
         for key, value in self.stored.metadata.items():
             image.SetMetaData(key, value)
         return image
+
+
+def cure(one: tuple[Volume, object], other: tuple[Volume, object], otherwise: str) -> str:
+    """What brings two volumes, each with its name, onto one grid: `otherwise`, unless it is a NIfTI form.
+
+    Resampling a mask that fits its scan by the form that is not used here would move it off the brain.
+    """
+    for (volume, name), (fixed, _) in ((one, other), (other, one)):
+        if form := volume.form_on(fixed.grid):
+            wrong = "sform" if form == "qform" else "qform"
+            return f"by its {form} {name} fits, so make its two forms agree (fslorient -copy{form}2{wrong})"
+    return otherwise
 
 
 def _closest_axes(direction: np.ndarray) -> tuple[int, int, int]:

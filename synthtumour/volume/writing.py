@@ -18,9 +18,9 @@ from synthtumour.errors import InputError
 from synthtumour.files.checks import check_name
 from synthtumour.files.names import extension_of
 from synthtumour.files.staging import scratch_beside, staged_outputs
-from synthtumour.volume.grid import Box, bounding_box, is_oblique
-from synthtumour.volume.nifti import NIFTI_GEOMETRY, header_of_faithful_read, nifti_header
-from synthtumour.volume.reading import silent_stderr
+from synthtumour.volume.grid import Box, bounding_box
+from synthtumour.volume.nifti import header_of_faithful_read, nifti_header
+from synthtumour.volume.stderr import silent_stderr
 from synthtumour.volume.volume import Volume
 
 
@@ -42,19 +42,17 @@ def write_in_place(volume: Volume, path: Path) -> None:
     image, name = volume.to_image(), path.name.lower()
     compress = not name.endswith(".nii")
     source = volume.stored.nifti_geometry
-    if not source or not name.endswith((".nii", ".nii.gz")) or not is_oblique(volume.grid):
+    if source is None or not name.endswith((".nii", ".nii.gz")):
         _write(image, path, compress)
         return
-    # NIfTI keeps oblique axes as float32 quaternions and ITK rounds them anew at each writing, so they
-    # drift by a bit in the last place. The source's own bytes go back in their place.
+    # ITK writes both forms by the one that it has read, rounded anew, in mm: the source's own go back.
     uncompressed = scratch_beside(path)
     try:
         _write(image, uncompressed, compress=False)
         content = bytearray(uncompressed.read_bytes())
     finally:
         uncompressed.unlink(missing_ok=True)
-    for where, original in zip(NIFTI_GEOMETRY, source, strict=True):
-        content[where] = original
+    source.put_into(content)
     path.write_bytes(gzip.compress(content, compresslevel=4, mtime=0) if compress else content)
 
 
