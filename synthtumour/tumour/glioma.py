@@ -326,11 +326,7 @@ def _render_one(
         after = over_scan(part, level, base, weight, appearance.grain, tissue.median)
         image[fine] = np.where(weight > 0, after, part)
     else:
-        image[fine] = _shifted(part, inside, appearance.factor, rendering.val_task)
-        if tumour.core is not None and core_mm is not None:  # its level is a multiple of the tissue's
-            core = inside & (core_mm < 0)
-            within = _shifted(part, core, tumour.core.level, rendering.val_task)
-            image[fine] = np.where(core, within, image[fine])
+        image[fine] = _by_shifted_rule(part.copy(), inside, tumour, core_mm, rendering.val_task)
     if rendering.labels == "whole":
         label[fine][inside] = 1
     else:
@@ -338,9 +334,19 @@ def _render_one(
         label[fine][inside] = marked[inside]
 
 
-def _shifted(scan: np.ndarray, mask: np.ndarray, level: float, rule: str) -> np.ndarray:
-    """`scan` with what `mask` marks at `level` times its tissue, by a rule of the validation task."""
-    return validation_task(scan, mask, None, Hyperintensity(level, None), rule)
+def _by_shifted_rule(
+    scan: np.ndarray, inside: np.ndarray, tumour: Glioma, core_mm: np.ndarray | None, rule: str
+) -> np.ndarray:
+    """`scan` with the tumour by a rule of the validation task; a core's levels too are multiples of the scan."""
+    parts = [(inside, tumour.intensity.factor)]
+    if tumour.core is not None and core_mm is not None:
+        if tumour.core.rim_mm:
+            parts.append((inside & (core_mm < tumour.core.rim_mm), tumour.core.rim_level))
+        parts.append((inside & (core_mm < 0), tumour.core.level))
+    image = scan
+    for mask, level in parts:
+        image = np.where(mask, validation_task(scan, mask, None, Hyperintensity(level, None), rule), image)
+    return image
 
 
 def _cropped(box: Box, border_mm: np.ndarray, margin_mm: float) -> tuple[Box, np.ndarray]:

@@ -54,7 +54,7 @@ def test_a_mask_that_is_no_brain_by_its_size(whole_head: Path, tmp_path: Path, k
     ) as refused:
         prepare_brain(scan, whole_head, mask)
     said = int(str(refused.value).split("a brain of ")[1].split()[0])
-    assert said == pytest.approx(ml, rel=0.03)
+    assert said == pytest.approx(ml, rel=0.05)
     assert prepare_brain(scan, whole_head, mask, any_volume=True).array.sum() == inside.sum()
 
 
@@ -119,7 +119,7 @@ def test_noise_in_the_background_is_named(tmp_path: Path) -> None:
 
 
 def with_fat(outer_mm: float) -> tuple[Volume, np.ndarray]:
-    """A demo head with bright fat 3 to 15 mm outside its brain, and its brain grown by `outer_mm`."""
+    """A demo head with bright fat 2 to 15 mm outside its brain, and its brain grown by `outer_mm`."""
     from scipy import ndimage
 
     scan, mask = (
@@ -128,12 +128,12 @@ def with_fat(outer_mm: float) -> tuple[Volume, np.ndarray]:
     brain = mask.array > 0
     away = ndimage.distance_transform_edt(~brain, sampling=scan.grid.spacing_mm)
     bright = 3 * np.median(scan.array[brain])
-    head = np.where((away > 3) & (away < 15), bright, np.where(brain, scan.array, 0))
+    head = np.where((away > 2) & (away < 15), bright, np.where(brain, scan.array, 0))
     return scan.with_array(head.astype(np.float32)), away <= outer_mm
 
 
 def test_a_mask_with_fat_in_its_rim_is_told_from_one_without() -> None:
-    for outer_mm, expected in ((0.0, False), (9.0, True)):
+    for outer_mm, expected in ((0.0, False), (6.0, True)):
         scan, brain = with_fat(outer_mm)
         assert has_bright_rim(scan.array, brain, scan.grid) is expected
 
@@ -142,7 +142,7 @@ def test_it_is_said_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     from PIL import Image
 
     pictures = {}
-    for outer_mm in (0.0, 9.0):
+    for outer_mm in (0.0, 6.0):
         scan, brain = with_fat(outer_mm)
         folder = tmp_path / str(outer_mm)
         folder.mkdir()
@@ -154,4 +154,4 @@ def test_it_is_said_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert ("seems to hold orbits" in said and "HD-BET" in said) is (outer_mm > 0)
         pictures[outer_mm] = np.asarray(Image.open(folder / "p.png").convert("RGB"))[:, :240]
     blue = {mm: (picture == (86, 180, 233)).all(axis=-1).sum() for mm, picture in pictures.items()}
-    assert blue[0.0] == 0 and blue[9.0] > 300  # in the first column alone, which a label never is
+    assert blue[0.0] == 0 and blue[6.0] > 300  # in the first column alone, which a label never is

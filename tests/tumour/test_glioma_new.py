@@ -34,15 +34,18 @@ def demo() -> tuple[Volume, Volume]:
 @pytest.mark.parametrize("seed", [3, 4, 7])
 def test_a_core_is_at_its_own_level_in_either_task(demo: tuple[Volume, Volume], seed: int) -> None:
     scan = demo[0].array
-    made = synthesise(*demo, CORED, seed=seed, task="val")
-    tumour = made.record["tumours"][0]
-    core = np.isin(made.label.array, (1, 3)) & (scan > 0)
-    assert core.any()
-    ratio = made.image.array[core] / scan[core]
-    level, factor = tumour["core"]["level"], tumour["intensity"]["factor"]
-    assert np.median(ratio) == pytest.approx(level, rel=1e-3)
-    oedema = (made.label.array == 2) & (scan > 0)
-    assert np.median(made.image.array[oedema] / scan[oedema]) == pytest.approx(factor, rel=1e-3)
+    one = replace(CORED, num_tumours=(1, 1), several_probability=0.0)
+    made = synthesise(*demo, one, seed=seed, task="val")
+    (tumour,) = made.record["tumours"]
+    core = tumour["core"]
+    factor, inner = tumour["intensity"]["factor"], 3 if core["enhancing"] else 1
+    levels = {2: factor, inner: core["level"]}
+    if core["rim_mm"] and not core["enhancing"]:
+        levels[3] = core["rim_level"]
+    for value, level in levels.items():
+        part = (made.label.array == value) & (scan > 0)
+        assert part.any()
+        assert np.median(made.image.array[part] / scan[part]) == pytest.approx(level, rel=1e-3)
 
 
 @pytest.mark.parametrize("preset", [CORED, replace(PRESETS["paper"], core_probability=1.0)])
