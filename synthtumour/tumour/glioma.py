@@ -337,7 +337,7 @@ def _render_one(
 def _by_shifted_rule(
     scan: np.ndarray, inside: np.ndarray, tumour: Glioma, core_mm: np.ndarray | None, rule: str
 ) -> np.ndarray:
-    """`scan` with the tumour by a rule of the validation task; a core's levels too are multiples of the scan."""
+    """`scan` with the tumour by a rule of the validation task; a core's levels are multiples of the scan."""
     parts = [(inside, tumour.intensity.factor)]
     if tumour.core is not None and core_mm is not None:
         if tumour.core.rim_mm:

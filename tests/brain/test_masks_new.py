@@ -149,7 +149,18 @@ def test_it_is_said_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         sitk.WriteImage(scan.to_image(), str(folder / "flair.nii.gz"))
         sitk.WriteImage(scan.with_array(brain).to_image(), str(folder / "flair_brainmask.nii.gz"))
         outputs = [folder / name for name in ("i.nii.gz", "l.nii.gz")]
-        assert resect(folder / "flair.nii.gz", *outputs, "-s", 1, "--preview", folder / "p.png") == 0
+        assert (
+            resect(
+                folder / "flair.nii.gz",
+                *outputs,
+                "-s",
+                1,
+                "--preview",
+                folder / "p.png",
+                "--any-brain-volume",
+            )
+            == 0
+        )
         said = capsys.readouterr().err
         assert ("seems to hold orbits" in said and "HD-BET" in said) is (outer_mm > 0)
         pictures[outer_mm] = np.asarray(Image.open(folder / "p.png").convert("RGB"))[:, :240]
