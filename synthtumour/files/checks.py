@@ -26,13 +26,37 @@ def check_file(path: Path) -> None:
 
 def check_output(path: Path, *inputs: Path | None) -> None:
     """Raise InputError unless `path` can be written and is none of `inputs`."""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    folder = followed(path).parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: the folder {folder} does not exist; create it first")
+    if not os.access(folder, os.W_OK):
         raise InputError(f"{path}: cannot be written; choose another output path")
     for other in inputs:
         if other is not None and path.exists() and other.exists() and path.samefile(other):
             raise InputError(f"{path}: output would overwrite the input {other}; choose another output path")
+
+
+def followed(path: Path) -> Path:
+    """Where a file is written: `path`, or what it leads to as a link, which need not be there yet.
+
+    Raises InputError for a link in a circle, one into no folder, and for what is there but no file.
+    """
+    real = path
+    if os.path.islink(path):
+        real = Path(os.path.realpath(path))
+        if os.path.islink(real):
+            raise InputError(f"{path}: a link that leads in a circle, so it cannot be written; remove it")
+        if not real.parent.is_dir():
+            raise InputError(
+                f"{path}: a link into the folder {real.parent}, which does not exist; create it, or remove "
+                "the link"
+            )
+    if os.path.lexists(real) and not os.path.isfile(real):
+        raise InputError(
+            f"{path}: no file but a folder, pipe, socket or device, so it cannot be written; choose another "
+            "output path"
+        )
+    return real
 
 
 def check_name(path: Path) -> None:

@@ -6,11 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from synthtumour.errors import InputError
+from synthtumour.files.checks import followed
 from synthtumour.files.lock import locked
 from synthtumour.signals import held_back
 
@@ -22,26 +25,30 @@ _LOCK, _ASIDE = ".lock", ".before"  # in such a folder: its lock, and the file t
 def staged_outputs(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
     """A temporary file for each of `paths`; on success all take their names, on any error none does.
 
-    Each lies in a folder of our own beside its path, so on the same file system, and is on the disk before
+    Each lies in a folder of our own beside its place, so on the same file system, and is on the disk before
     the first takes its name: a power cut leaves no half file under a final name either. The folders' names
     follow from the paths, so that the next run takes up and clears away what a killed one has left.
-    Raises InputError if the disk refuses, or another process is writing one of `paths`.
+    A link stays one: what it leads to is written. A file that is replaced keeps its mode and, where that is
+    allowed, its owner. Raises InputError if the disk refuses, or another process is writing one of `paths`.
     """
     paths = list(paths)
     with contextlib.ExitStack() as stack:
         try:
+            places = [followed(path) for path in paths]
             with held_back():
-                folders = [stack.enter_context(_staging_folder(path)) for path in paths]
+                folders = [stack.enter_context(_staging_folder(place)) for place in places]
             partial = {path: folder / path.name for path, folder in zip(paths, folders, strict=True)}
             yield partial
-            for temporary in partial.values():
+            for temporary, place in zip(partial.values(), places, strict=True):
                 sync(temporary)
+                _keep_mode(place, temporary)
             if len(paths) == 1:
-                os.replace(partial[paths[0]], paths[0])
+                os.replace(partial[paths[0]], places[0])
             else:
-                aside = {path: folder / _ASIDE for path, folder in zip(paths, folders, strict=True)}
+                staged = dict(zip(places, partial.values(), strict=True))
+                aside = {place: folder / _ASIDE for place, folder in zip(places, folders, strict=True)}
                 with held_back():
-                    _replace_all(partial, aside)
+                    _replace_all(staged, aside)
         except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError when it cannot write
             reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
             raise InputError(f"cannot write {', '.join(map(str, paths))}: {reason}") from error
@@ -67,6 +74,31 @@ def _replace_all(partial: Mapping[Path, Path], aside: Mapping[Path, Path]) -> No
         raise
 
 
+def give_name(temporary: Path, path: Path) -> None:
+    """Make a whole file take the name `path`; links, mode and owner as `staged_outputs` has them."""
+    place = followed(path)
+    if place != path:  # perhaps on another file system
+        with staged_outputs([path]) as partial:
+            shutil.copyfile(temporary, partial[path])
+        temporary.unlink()
+        return
+    _keep_mode(place, temporary)
+    os.replace(temporary, place)
+
+
+def _keep_mode(there: Path, new: Path) -> None:
+    """Give the file that replaces another its mode, and its owner where that is allowed."""
+    try:
+        status = there.stat()
+    except OSError:  # a new one follows the umask
+        return
+    for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
+        with contextlib.suppress(OSError, AttributeError):  # Windows has none
+            os.chown(new, owner, group)
+    with contextlib.suppress(OSError):
+        new.chmod(stat.S_IMODE(status.st_mode) & 0o777)
+
+
 @contextlib.contextmanager
 def _staging_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` for this process alone; it is gone at the end."""
@@ -79,16 +111,20 @@ def _staging_folder(path: Path) -> Iterator[Path]:
                     raise FileExistsError(f"{folder} is in the way; it is not of this program, so move it")
                 stack.enter_context(locked(folder / _LOCK))
                 break
-        ours = (folder / path.name, folder / _ASIDE, scratch_beside(folder / path.name))
-        for leftover in ours:
-            leftover.unlink(missing_ok=True)
+        _clear(folder)
         try:
             yield folder
         finally:
-            for leftover in ours:
-                leftover.unlink(missing_ok=True)
+            _clear(folder)
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files in a folder of our own, whatever link they were to be written through."""
+    for leftover in folder.iterdir() if folder.is_dir() else ():
+        if leftover.name != _LOCK and (leftover.is_symlink() or leftover.is_file()):
+            leftover.unlink(missing_ok=True)
 
 
 def staging_folder(path: Path) -> Path:
