@@ -56,7 +56,7 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="brightness of a tumour as a multiple of the scan's; with preset diverse, how many robust "
-        "standard deviations of the brain above its median",
+        "standard deviations of tissue above the brain's median",
     )
     group.add_argument(
         "--buffer-sigma", type=float, metavar="MM", help="Gaussian sigma of the buffer layer round a tumour"

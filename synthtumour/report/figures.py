@@ -108,7 +108,7 @@ def _volumes(sides: Sides) -> Figure | None:
 
 
 def _contrasts(sides: Sides) -> Figure | None:
-    caption = "Mean inside the label over the mean of the brain around it: 1 is no contrast."
+    caption = "Mean inside the label over the mean of the brain 1 to 6 mm from it, both above black: 1 is no contrast."
     values = {side: _of(rows, contrast) for side, rows in sides.items()}
     return _histogram("Contrast", "contrast", values, caption)
 

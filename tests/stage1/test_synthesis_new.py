@@ -63,7 +63,7 @@ def test_the_same_tumour_has_the_same_contrast_in_any_units(
         assert case.record["measured"]["contrast"] == pytest.approx(expected, rel=0.01), name
         assert np.array_equal(case.image.array[outside], other.array[outside]), name
         changed = int((case.image.array != other.array).sum())
-        assert changed <= 1.01 * (before.image.array != scan.array).sum(), name  # about the tumour alone
+        assert changed <= 1.05 * (before.image.array != scan.array).sum(), name  # about the tumour alone
 
 
 def test_a_scan_without_signal_is_refused(stripped: tuple[Volume, Volume]) -> None:
