@@ -83,7 +83,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     except (RuntimeError, MemoryError) as error:
         reason = "not an image that SimpleITK can read, or damaged or cut short; copy or convert it again"
         if "orthonormal" in str(error):
-            reason = _sheared(nifti, np.array(reader.GetDirection()))
+            reason = _sheared(nifti, reader.GetDirection())
         raise InputError(f"{path}: {reason}") from error
     if nifti is None:
         return Volume.from_image(image)
@@ -133,14 +133,17 @@ def _tell_forms_apart(path: Path, volume: Volume, nifti: NiftiHeader) -> None:
     )
 
 
-def _sheared(nifti: NiftiHeader | None, direction: np.ndarray) -> str:
-    """Why axes that are not at right angles cannot be used, and what to do."""
-    axes = direction.reshape(3, 3)
-    if nifti is not None and nifti.sform is not None:
-        axes = nifti.sform
-    off = off_right_angles_deg(axes)
+def _sheared(nifti: NiftiHeader | None, direction: tuple[float, ...]) -> str:
+    """Why axes that are not at right angles cannot be used, and what to do.
+
+    Of a NIfTI file it is the sform: a qform has right angles by its nature.
+    """
+    axes = (
+        np.reshape(direction or np.eye(3), (3, 3)) if nifti is None else nifti.geometry.forms().get("sform")
+    )
+    off = np.nan if axes is None else off_right_angles_deg(axes[:3, :3])
     if not off > 1e-3:
-        return "its axes have directions that are not of length 1; correct the header"
+        return "its axes have no directions of length 1; correct the header or convert it again"
     said = f"its axes are {off:.2g} degrees off right angles; "
     if nifti is None:
         return said + "correct its directions, or resample it if they are meant so"
@@ -179,7 +182,7 @@ def _check_promises(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader
             f"{path}: its place in space is not a number; correct the header or convert it again"
         )
     if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-2:
-        raise InputError(f"{path}: {_sheared(nifti, direction)}")
+        raise InputError(f"{path}: {_sheared(nifti, reader.GetDirection())}")
     if nifti is not None and nifti.sform is not None:
         by_sform = np.sqrt((nifti.sform**2).sum(axis=0))
         if np.abs(by_sform / nifti.spacing - 1).max() > 0.01:
