@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -34,15 +33,15 @@ _PATIENCE_S = 0.5  # for a run that is just leaving, or one that looks who is he
 
 
 @contextlib.contextmanager
-def hold(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
+def hold(folder: Path, part: str = "", command: Sequence[str] = ()) -> Iterator[None]:
     """Hold `folder` for this run alone, or as `part` of a run beside its other parts.
 
-    `wait`: for the runs in the way to end.
+    `command` is what the run says of itself: that of the process unless given.
     Raises BlockingIOError that names the runs in the way, or another OSError if the folder cannot be written.
     """
     with contextlib.ExitStack() as stack:
         try:
-            descriptor = stack.enter_context(locked(folder / _LOCK_FILE, bool(part), wait))
+            descriptor = stack.enter_context(locked(folder / _LOCK_FILE, bool(part)))
             if part:
                 descriptor = stack.enter_context(locked(folder / f"run-{part}.lock"))
         except BlockingIOError as error:
@@ -50,14 +49,14 @@ def hold(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
             raise BlockingIOError(error.errno, f"another run is writing here ({holders})") from error
         with contextlib.suppress(OSError):  # on a full disk the lock holds without words
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps(_who_this_is()).encode())
+            os.write(descriptor, json.dumps(_who_this_is(command)).encode())
         yield
 
 
 @contextlib.contextmanager
-def locked(path: Path, shared: bool = False, wait: bool = False) -> Iterator[int]:
+def locked(path: Path, shared: bool = False) -> Iterator[int]:
     """The descriptor of `path`, locked; BlockingIOError if it is held. Whoever leaves last removes it."""
-    patient_until = math.inf if wait else time.monotonic() + _PATIENCE_S
+    patient_until = time.monotonic() + _PATIENCE_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         if fcntl is None:
@@ -99,11 +98,11 @@ def _holders(folder: Path) -> Iterator[str]:
                     yield f"{who}: {note['command']}"
 
 
-def _who_this_is() -> dict[str, object]:
+def _who_this_is(command: Sequence[str]) -> dict[str, object]:
     now = datetime.now(timezone.utc)
     return {
         "process": os.getpid(),
         "host": socket.gethostname(),
         "since": now.isoformat(" ", "seconds"),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(command or sys.argv),
     }

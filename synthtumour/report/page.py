@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from synthtumour import __version__
-from synthtumour.errors import InputError
+from synthtumour.errors import InputError, reason_of
 from synthtumour.files.staging import write_bytes
 from synthtumour.report.rows import MEASURED, Brains, Names, Row, contrast, short, volume
 from synthtumour.runs.settings import RUN_FILE
@@ -81,17 +81,22 @@ def write_report(
 
     `rows` are the manifest's; some of the `brains` are drawn; `left_out` has names and reasons by what became
     of them ('skipped'); `pictures` is the folder in `folder` with the <case>.png, None if there can be none.
-    A report that says the same is left alone. Raises InputError as `report_file`.
+    A report that says the same is left alone.
     """
-    path = report_file(folder)
+    path = folder / REPORT_FILE
     if missing := [name for module, name in _PACKAGES.items() if find_spec(module) is None]:
         return f"no report: it needs {', '.join(missing)} (pip install {' '.join(missing)})"
     try:
+        report_file(folder)
         content = _content(folder, rows, left_out or {}, pictures, notes)
         if content.digest not in (_head(path) or ""):
             write_bytes(_page(content, brains).encode(), path)
-    except OSError as error:  # the cases are whole without it
+    except InputError as error:
+        return f"no report: {error}"
+    except OSError as error:
         return f"no report: {path}: cannot be written ({error.strerror or error})"
+    except Exception as error:  # the cases are whole without it
+        return f"no report: {path}: {reason_of(error)}"
     return f"report, for a browser: {path}"
 
 

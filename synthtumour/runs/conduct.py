@@ -33,8 +33,8 @@ class Conduct:
 
     @property
     def sharing(self) -> dict[str, Any]:
-        """How the run's folder is shared, as `Journal` takes it."""
-        return {"shard": self.shard, "finalise": self.finalise}
+        """How the run's folder is shared, and what others are told of it, as `Journal` takes it."""
+        return {"shard": self.shard, "finalise": self.finalise, "command": self.command}
 
     @contextlib.contextmanager
     def working(self, reads: Iterable[Path], writes: Iterable[Path]) -> Iterator[Working]:

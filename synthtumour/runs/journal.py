@@ -15,8 +15,13 @@ change; neither is ever compared with a clock.
 Files that the journal does not know are never replaced or removed. Workers write in folders of this run's
 own (`.synthtumour-...`) beside where the files go, and only the process that holds the journal gives them
 their names: so whatever is left of a run that was killed, here or on another host, cannot meddle with the
-next. Images are on the disk (fsync) before they have their names, which costs some 10 ms a case. The journal
-is not: what a power cut takes of it is made again.
+next. Images are on the disk (fsync) before they have their names, which costs some 10 ms a case. So is the
+line that says which cases are started, before they are. A power cut takes the lines that were written after
+it, and what they said was made is made again. Where it took more, a file that the journal does not know is
+taken up if it is byte for byte what is made for its name, in a folder whose run.json is of the same run; its
+case fails otherwise.
+
+A case lacks nothing but its pictures if all its other files are there: then only they are drawn (`drawing`).
 """
 
 from __future__ import annotations
@@ -24,25 +29,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synthtumour.errors import InputError
 from synthtumour.files.checks import check_regular, is_taken
-from synthtumour.files.lock import hold
-from synthtumour.files.state import file_state, is_same, size_of
-from synthtumour.runs.lines import entry_in
+from synthtumour.files.state import is_same, size_of
+from synthtumour.runs.cases import NO_PICTURE, Case
+from synthtumour.runs.folder import held, sync_folder
+from synthtumour.runs.lines import Lines, Place, entry_in, line_at
+from synthtumour.runs.outputs import Outputs
 from synthtumour.runs.settings import JOURNAL_FILE, MANIFEST_FILE, RUN_FILE, RunFile
 from synthtumour.runs.shards import Shard, shard_journals
-from synthtumour.runs.staging import CARRY_ON, VANISHED, Staging
-
-if TYPE_CHECKING:
-    from synthtumour.runs.cases import Case
-
-_NOT_OURS = "{}: exists and was not made by this run; move it, or choose another output folder"
+from synthtumour.runs.staging import VANISHED, Staging
 
 
 class Journal:
@@ -51,8 +53,9 @@ class Journal:
     `settings` go into run.json; they have to equal those of an earlier run in `folder` unless `overwrite`.
     `reserved` are files that the caller writes when the cases are made: they must not be there already unless
     an earlier run is in `folder`. What the caller does under the `with` is safe from other runs.
-    A `shard` is in the folder beside others; `finalise` says that nothing is to be made; `wait` is for a run
-    that is in the folder now.
+    A `shard` is in the folder beside others; `finalise` says that nothing is to be made. For a run that is in
+    the folder now it waits if `wait` is given, and tells that what it waits for, now and then. `command` is
+    what it says of itself to others.
     """
 
     def __init__(
@@ -64,11 +67,12 @@ class Journal:
         overwrite: bool = False,
         shard: Shard | None = None,
         finalise: bool = False,
-        wait: bool = False,
+        wait: Callable[[str], None] | None = None,
+        command: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.path = folder / (shard.journal if shard else JOURNAL_FILE)
-        self.shard, self.finalise, self._wait = shard, finalise, wait
+        self.shard, self.finalise, self._wait, self._command = shard, finalise, wait, command
         self.shards = 0  # how many the run is, or was, shared out among
         self.settings = settings
         self.reserved = tuple(reserved)
@@ -76,7 +80,8 @@ class Journal:
         # Of every case its status, its files and where its line is: what was drawn stays on the disk, so that
         # memory does not grow by much with the cases.
         self.entries: dict[str, dict[str, Any]] = {}
-        self._ours: set[str] = set()  # files that runs in this folder have made, relative to it
+        self._outputs = Outputs(folder)
+        self._carries_on = False
         self._staging = Staging(folder)
 
     def __enter__(self) -> Journal:
@@ -84,20 +89,16 @@ class Journal:
         if self.finalise and not (self.folder / RUN_FILE).is_file():
             raise InputError(f"{self.folder}: holds no run to finalise; make the cases first")
         with contextlib.ExitStack() as stack:
-            missing = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
-            stack.callback(self._remove_empty, missing)
+            part = self.shard.lock if self.shard else ""
+            stack.enter_context(held(self.folder, part, self._command, self._wait))
+            for path in (self.path, self.folder / JOURNAL_FILE, *shard_journals(self.folder)):
+                check_regular(path)
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(hold(self.folder, self.shard.lock if self.shard else "", self._wait))
-                for path in (self.path, self.folder / JOURNAL_FILE, *shard_journals(self.folder)):
-                    check_regular(path)
                 # Unbuffered, so that what a full disk does not take is not tried again on closing.
-                self._file = stack.enter_context(self.path.open("ab+", buffering=0))
-            except BlockingIOError as error:
-                raise InputError(f"{self.folder}: {error.strerror}; wait for it to end") from error
+                self._lines = Lines(self.path, stack.enter_context(self.path.open("ab+", buffering=0)))
             except OSError as error:
                 reason = f"cannot be written ({error.strerror}); choose another output folder"
-                raise InputError(f"{self.folder}: {reason}") from error
+                raise InputError(f"{self.path}: {reason}") from error
             stack.callback(self._remove_if_unused)
             if self.shard:
                 self._check_shards(self.shard)
@@ -121,12 +122,6 @@ class Journal:
             if self.path.stat().st_size == 0:
                 self.path.unlink()
 
-    @staticmethod
-    def _remove_empty(folders: Iterable[Path]) -> None:
-        for folder in folders:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
     def _check_shards(self, shard: Shard) -> None:
         """Raise InputError if the cases are shared out otherwise already."""
         for other in shard_journals(self.folder).values():
@@ -140,20 +135,21 @@ class Journal:
         """Append the journals of shards, none of which runs now, to this one."""
         for path, shard in shard_journals(self.folder).items():
             # A line that was cut off ends here. Killed before it is unlinked, the same is appended once more.
-            self._write(b"\n" + path.read_bytes() + b"\n")
-            self._append({"shards": shard.count})
-            os.fsync(self._file.fileno())
+            self._lines.write(b"\n" + path.read_bytes() + b"\n")
+            self._lines.append({"shards": shard.count}, sync=True)
             path.unlink()
 
     def _read(self, stack: contextlib.ExitStack) -> None:
         if self.shard and (whole := self.folder / JOURNAL_FILE).is_file():
             file = stack.enter_context(whole.open("rb"))
             self._read_lines(whole, file.fileno())
-        if not self._read_lines(self.path, self._file.fileno()):  # the run was killed while it wrote the last
-            self._write(b"\n")
+        if not self._read_lines(
+            self.path, self._lines.descriptor
+        ):  # the run was killed while it wrote the last
+            self._lines.write(b"\n")
         for entry in self.entries.values():
             if entry["status"] != "failed":
-                self._ours.update(entry["outputs"])
+                self._outputs.ours.update(entry["outputs"])
         self._run_file = RunFile(self.folder)
 
     def _read_lines(self, path: Path, descriptor: int) -> bool:
@@ -166,8 +162,8 @@ class Journal:
                 at += len(line)
         return line.endswith(b"\n")
 
-    def _take_in(self, entry: dict[str, Any], place: tuple[int, int, int]) -> None:
-        self._ours.update(entry.get("reserved", ()))
+    def _take_in(self, entry: dict[str, Any], place: Place) -> None:
+        self._outputs.ours.update(entry.get("reserved", ()))
         self._staging.folders += [self.folder / folder for folder in entry.get("staging", ())]
         for name, outputs in entry.get("started", {}).items():
             self.entries[name] = {"status": "started", "outputs": outputs}
@@ -177,6 +173,9 @@ class Journal:
                 "outputs": entry["outputs"],
                 "line": place,
             }
+        for name, pictures in entry.get("drawing", {}).items():
+            if name in self.entries:
+                self.entries[name]["outputs"] |= pictures
         if "removed" in entry:
             self.entries.pop(entry["removed"], None)
         self.shards = entry.get("shards", self.shards)
@@ -185,15 +184,16 @@ class Journal:
         """All that the journal says of a case; {} if it has not come to an end."""
         if "line" not in self.entries.get(name, ()):
             return {}
-        descriptor, at, length = self.entries[name]["line"]
-        return json.loads(os.pread(descriptor, length, at))
+        return line_at(self.entries[name]["line"])
 
     def _check_settings(self) -> None:
-        for path in (self.folder / MANIFEST_FILE, *self.reserved):
+        self._carries_on = self._run_file.check(self.settings, self.overwrite)
+        reserved = (self.folder / MANIFEST_FILE, *self.reserved)
+        self._outputs.ours |= self._run_file.reserved.intersection(map(self._relative, reserved))
+        for path in reserved:
             check_regular(path)
-            if is_taken(path) and self._relative(path) not in self._ours:
+            if self._outputs.is_foreign(path):
                 raise InputError(f"{path}: exists and is not of this program; choose another output folder")
-        self._run_file.check(self.settings, self.overwrite)
 
     def admit(self, plan: Mapping[str, Case], mine: Mapping[str, Case]) -> list[str]:
         """Make the folder this run's, with what `plan` does not ask for cleared away; notes of what stays.
@@ -202,10 +202,9 @@ class Journal:
 
         Raises InputError, before anything is changed, for files and cases that are not of this run.
         """
-        for case in mine.values():
-            for output in case.outputs:
-                if is_taken(output) and self._relative(output) not in self._ours:
-                    raise InputError(_NOT_OURS.format(output))
+        if not self._carries_on:  # else what is made is held against what is there
+            for case in mine.values():
+                self._outputs.refuse_foreign(case.outputs)
         surplus = [name for name in self.entries if name not in plan]
         if surplus and not self.overwrite:
             raise InputError(
@@ -218,22 +217,28 @@ class Journal:
         if self.shard:
             self._run_file.settle_on(self.settings)
             return []
-        self._run_file.write(self.settings)
         reserved = [self._relative(path) for path in (self.folder / MANIFEST_FILE, *self.reserved)]
-        if not self._ours.issuperset(reserved):
-            self._append({"reserved": reserved})
-            self._ours.update(reserved)
+        self._run_file.write(self.settings, reserved)
+        if not self._outputs.ours.issuperset(reserved):
+            self._lines.append({"reserved": reserved}, sync=True)
+            self._outputs.ours.update(reserved)
+        sync_folder(self.folder)  # that run.json and the journal are there
         return [f"{relative}: changed since it was made, or elsewhere; left as it is" for relative in changed]
 
     @contextlib.contextmanager
-    def work(self, cases: Iterable[Case]) -> Iterator[None]:
+    def work(self, cases: Sequence[Case]) -> Iterator[None]:
         """While it lasts `cases` can be made. What the run said of the whole is withdrawn: no longer true."""
         self._staging.choose({output.parent for case in cases for output in case.outputs})
-        self._append({"staging": [self._relative(folder) for folder in self._staging.folders]})
+        folders = [self._relative(folder) for folder in self._staging.folders]
+        self._lines.append({"staging": folders}, sync=bool(folders))
         try:
             self._staging.make()
-            for path in (self.folder / MANIFEST_FILE, *self.reserved):
-                path.unlink(missing_ok=True)
+            if not all(case.there for case in cases):  # not for pictures alone
+                if self.shard is None:
+                    made = any(entry["status"] == "made" for entry in self.entries.values())
+                    self._run_file.note_packages(is_first=self.overwrite or not made)
+                for path in (self.folder / MANIFEST_FILE, *self.reserved):
+                    path.unlink(missing_ok=True)
             yield
         finally:
             self._staging.clear()
@@ -245,51 +250,64 @@ class Journal:
         Raises InputError if a folder that the cases go to has vanished.
         """
         self._staging.check()
-        for case in cases:
+        anew = [case for case in cases if not case.there]
+        for case in anew:
             asked = set(map(self._relative, case.outputs))
             for relative, state in self.entries.get(case.name, {}).get("outputs", {}).items():
                 path = self.folder / relative
                 if relative not in asked and state and self._staging.may_hold(path) and is_same(path, state):
                     path.unlink()
-        started = {case.name: dict.fromkeys(map(self._relative, case.outputs)) for case in cases}
-        self._append({"started": started})
-        self.entries.update({name: {"status": "started", "outputs": o} for name, o in started.items()})
-        return self._staging.of_task(cases)
+        started, drawing = self._not_foreign(anew), self._not_foreign([case for case in cases if case.there])
+        line = {"started": started, "drawing": drawing} if drawing else {"started": started}
+        # On the disk before a file can have its name: what is lost of the journal is what comes later.
+        self._lines.append(line, sync=any(case.outputs for case in cases))
+        self._take_in(line, (0, 0, 0))
+        with_text = (replace(case, made=self._whole_entry(case.name)["made"]) for case in cases if case.there)
+        known = {case.name: case for case in with_text}
+        return self._staging.of_task([known.get(case.name, case) for case in cases])
+
+    def _not_foreign(self, cases: Iterable[Case]) -> dict[str, dict[str, None]]:
+        """The outputs of `cases` that are, or will be, the run's own."""
+        return {
+            case.name: {self._relative(o): None for o in case.outputs if not self._outputs.is_foreign(o)}
+            for case in cases
+        }
 
     def finish(self, case: Case, staged: Case, entry: dict[str, Any]) -> dict[str, Any]:
         """Give the files of a case that was made their names; note, and return, what became of it."""
+        if case.there:
+            return self._finish_pictures(case, staged, entry)
         states = dict.fromkeys(map(self._relative, case.outputs))
         if entry["status"] == "made":
             try:
-                for output in case.outputs:
-                    if is_taken(output) and self._relative(output) not in self._ours:
-                        raise InputError(_NOT_OURS.format(output))
-                for output, temporary in zip(case.outputs, staged.outputs, strict=True):
-                    os.replace(temporary, output)
-                    self._ours.add(self._relative(output))
-                for output, crc in zip(case.outputs, entry.pop("crcs"), strict=True):
-                    states[self._relative(output)] = file_state(output, crc)
+                states, warned = self._outputs.settle(case, staged, entry.pop("crcs"))
+                entry = {**entry, "warnings": [*entry["warnings"], *warned]}
             except InputError as error:
                 entry = {"status": "failed", "reason": str(error), "warnings": entry["warnings"]}
-            except OSError as error:
-                reason = f"{output}: cannot be written ({error.strerror}); mend that, and run the same again"
-                entry = {"status": "failed", "reason": reason, "warnings": entry["warnings"]}
         if entry["status"] == "failed":  # what an earlier run made for it is not what is asked for now
-            self._drop(case)
+            self._outputs.drop(case.outputs)
         line = {"case": case.name, "digest": _digest(case.parameters), "outputs": states, **entry}
         try:
-            self._take_in(line, self._append(line))
+            self._take_in(line, self._lines.append(line))
         except InputError:  # what the journal cannot say is made must not be there
-            self._drop(case)
+            self._outputs.drop(case.outputs)
             raise
         return entry
 
-    def _drop(self, case: Case) -> None:
-        for output in case.outputs:
-            if self._relative(output) in self._ours:
-                with contextlib.suppress(OSError):  # whatever has taken its place is not the run's
-                    output.unlink()
-                self._ours.discard(self._relative(output))
+    def _finish_pictures(self, case: Case, staged: Case, entry: dict[str, Any]) -> dict[str, Any]:
+        """`finish` for a case of which only the pictures were drawn: all else stays as it was noted."""
+        before = self._whole_entry(case.name)
+        warned = [text for text in before["warnings"] if not text.startswith(NO_PICTURE)]
+        if entry["status"] == "made":
+            warned += [text for text in entry["warnings"] if text.startswith(NO_PICTURE)]
+            states, more = self._outputs.settle(case, staged, entry["crcs"])
+            warned += more
+        else:
+            states = dict.fromkeys(map(self._relative, case.outputs))
+            warned.append(f"{NO_PICTURE} ({entry['reason']})")
+        line = {**before, "outputs": before["outputs"] | states, "warnings": warned}
+        self._take_in(line, self._lines.append(line))
+        return line
 
     def fail_vanished(self, cases: Iterable[Case]) -> set[str]:
         """Note as failed those of `cases` whose files have gone since they were made; their names."""
@@ -298,9 +316,11 @@ class Journal:
             entry = self.entries.get(case.name, {"status": "started"})
             if entry["status"] != "made":
                 continue
-            lost = [o for o in case.outputs if size_of(o) != entry["outputs"][self._relative(o)][0]]
+            lost = [o for o in case.files if size_of(o) != entry["outputs"][self._relative(o)][0]]
             if lost:
-                self._ours.difference_update(map(self._relative, lost))  # what is there now is somebody's
+                self._outputs.ours.difference_update(
+                    map(self._relative, lost)
+                )  # what is there now is somebody's
                 how = "was changed while the run was on; move it, and" if is_taken(lost[0]) else VANISHED
                 reason = f"{lost[0]}: {how} run the same command again"
                 self.finish(case, case, {"status": "failed", "reason": reason})
@@ -317,15 +337,13 @@ class Journal:
         changed = []
         for relative, state in self.entries[name]["outputs"].items():
             path = self.folder / relative
-            if relative not in self._ours:
-                continue
-            if not is_taken(path):
+            if relative not in self._outputs.ours or not is_taken(path):
                 continue
             if not self._staging.may_hold(path) or (state is not None and not is_same(path, state)):
                 changed.append(relative)
             else:
                 path.unlink(missing_ok=True)
-        self._append({"removed": name})
+        self._lines.append({"removed": name})
         del self.entries[name]
         return changed
 
@@ -336,16 +354,32 @@ class Journal:
                 self.entries[name] = {"status": "started", "outputs": self.entries[name]["outputs"]}
 
     def is_done(self, case: Case) -> bool:
+        return self._has(case, case.outputs)
+
+    def lacks_pictures_only(self, case: Case) -> bool:
+        """Whether all that a case lacks, if anything, is its pictures."""
+        return bool(case.files) and self._has(case, case.files)
+
+    def _has(self, case: Case, outputs: Iterable[Path]) -> bool:
+        """Whether a case was made as is asked for, and `outputs` of it and its inputs are as they were."""
         if self.entries.get(case.name, {}).get("status") != "made":
             return False
         entry = self._whole_entry(case.name)
-        if entry["digest"] != _digest(case.parameters):
+        states = entry.get("inputs", ())
+        if entry["digest"] != _digest(case.parameters) or len(states) != len(case.inputs):
             return False
-        files = [*case.inputs, *case.outputs]
-        states = [*entry.get("inputs", ()), *(entry["outputs"].get(self._relative(o)) for o in case.outputs)]
-        return len(files) == len(states) and all(
-            s and is_same(f, s) for f, s in zip(files, states, strict=True)
-        )
+        inputs = zip(case.inputs, states, strict=True)
+        return all(s and is_same(f, s) for f, s in inputs) and self._outputs.whole(outputs, entry["outputs"])
+
+    def has_pictures(self, case: Case) -> bool:
+        """Whether the journal has noted them."""
+        outputs = self.entries[case.name]["outputs"]
+        return all(outputs.get(self._relative(path)) for path in case.drawn)
+
+    @property
+    def mixture(self) -> list[str]:
+        """A note if the cases were made with several versions of a package."""
+        return self._run_file.mixture
 
     def row(self, case: Case) -> dict[str, object]:
         entry = self._whole_entry(case.name)
@@ -356,21 +390,7 @@ class Journal:
         return {**known, **case.columns, **entry.get("made", {}), **rest, **known}
 
     def _relative(self, path: Path) -> str:
-        return Path(os.path.relpath(path, self.folder)).as_posix()
-
-    def _append(self, line: object) -> tuple[int, int, int]:
-        """Write a line; return where it is."""
-        content, descriptor = json.dumps(line).encode() + b"\n", self._file.fileno()
-        at = os.fstat(descriptor).st_size
-        self._write(content)
-        return descriptor, at, len(content)
-
-    def _write(self, content: bytes) -> None:
-        try:
-            while content:
-                content = content[self._file.write(content) :]
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror}); {CARRY_ON}") from error
+        return self._outputs.relative(path)
 
 
 def _digest(parameters: Mapping[str, object]) -> str:

@@ -1,10 +1,47 @@
-"""The lines of a journal; those that this program has not written are passed over."""
+"""The lines of a journal, which is only appended to; those of other programs are passed over."""
 
 from __future__ import annotations
 
 import json
 import os
+from io import FileIO
+from pathlib import Path
 from typing import Any
+
+from synthtumour.errors import InputError
+from synthtumour.runs.staging import CARRY_ON
+
+Place = tuple[int, int, int]  # of a line: the descriptor of its file, where it begins there, its length
+
+
+class Lines:
+    """The file of a journal, open for appending."""
+
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self._path, self._file = path, file
+        self.descriptor = file.fileno()
+
+    def append(self, line: object, sync: bool = False) -> Place:
+        """Write a line, to be on the disk if `sync`; return where it is. InputError if the disk refuses."""
+        content = json.dumps(line).encode() + b"\n"
+        at = os.fstat(self.descriptor).st_size
+        self.write(content, sync)
+        return self.descriptor, at, len(content)
+
+    def write(self, content: bytes, sync: bool = False) -> None:
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+            if sync:
+                os.fsync(self.descriptor)
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be written ({error.strerror}); {CARRY_ON}") from error
+
+
+def line_at(place: Place) -> dict[str, Any]:
+    """What the line at `place` says."""
+    descriptor, at, length = place
+    return json.loads(os.pread(descriptor, length, at))
 
 
 def entry_in(line: bytes) -> dict[str, Any] | None:
@@ -19,8 +56,10 @@ def entry_in(line: bytes) -> dict[str, Any] | None:
 def _is_entry(entry: object) -> bool:
     if not isinstance(entry, dict):
         return False
-    started, outputs = entry.get("started", {}), entry.get("outputs", {})
-    if not isinstance(started, dict) or not all(map(_are_outputs, (outputs, *started.values()))):
+    started, drawing = entry.get("started", {}), entry.get("drawing", {})
+    if not isinstance(started, dict) or not isinstance(drawing, dict):
+        return False
+    if not all(map(_are_outputs, (entry.get("outputs", {}), *started.values(), *drawing.values()))):
         return False
     return (
         all(isinstance(entry.get(key, ""), str) for key in ("case", "removed", "digest", "reason"))

@@ -101,6 +101,11 @@ def speaker(tell: str) -> Callable[[str], None]:
     return say if tell != "quiet" else lambda _: None
 
 
+def waiting(tell: str) -> Callable[[str], None]:
+    """What tells on stderr that a run waits, and for what: nothing if it is to be quiet."""
+    return (lambda text: Progress.write(printable(text))) if tell != "quiet" else lambda _: None
+
+
 def tell_outcome(report: Report, tell: str, what: str = "cases") -> None:
     """How many cases there are; those that failed, by reason; warnings and notes."""
     say, always = speaker(tell), speaker("usual")

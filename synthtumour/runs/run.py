@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthtumour.errors import InputError
-from synthtumour.files.staging import staged_outputs
-from synthtumour.runs.cases import Group, Report, report_of
+from synthtumour.runs.cases import Case, Group, Report, report_of
 from synthtumour.runs.journal import Journal
 from synthtumour.runs.loop import tasks_of, work_through
 from synthtumour.runs.pool import Workers, usable_cores
 from synthtumour.runs.settings import MANIFEST_FILE
 from synthtumour.runs.shards import shard_of_each
+from synthtumour.runs.table import write_table
 
 if TYPE_CHECKING:
     from synthtumour.runs.progress import Progress
@@ -82,10 +82,13 @@ def run(
     whose = whose or shard_of_each(groups, journal.part_count)
     mine = {n: c for n, c in plan.items() if journal.shard is None or whose[n] == journal.shard.number}
     notes = journal.admit(plan, mine)
-    kept = set() if journal.overwrite else {name for name, case in mine.items() if journal.is_done(case)}
-    journal.doubt(name for name in mine if name not in kept)
+    kept, bare = (set(), set()) if journal.overwrite else _there(journal, mine)
+    journal.doubt(name for name in mine if name not in kept | bare)
     asked = mine.keys() - kept if not journal.finalise else set()
-    todo = [Group(g.source, tuple(c for c in g.cases if c.name in asked)) for g in groups]
+    todo = [
+        Group(g.source, tuple(c.only_drawn() if c.name in bare else c for c in g.cases if c.name in asked))
+        for g in groups
+    ]
     tasks = tasks_of([group for group in todo if group.cases], working.at_once())
     interrupted, manifest = 0, journal.folder / MANIFEST_FILE
     if tasks:
@@ -98,13 +101,27 @@ def run(
                 if journal.shard is None:
                     write_manifest([journal.row(case) for case in plan.values()], manifest)
             raise
-        kept -= journal.fail_vanished(mine.values())
+        vanished = journal.fail_vanished(mine.values())
+        kept, bare = kept - vanished, bare - vanished
     rows = [journal.row(case) for case in mine.values()]
     if journal.shard is None and (tasks or journal.finalise or not manifest.exists()):
         write_manifest(rows, manifest)
+    notes += journal.mixture
     if journal.finalise:
         notes += _missing(rows, whose, journal.shards)
-    return report_of(rows, len(kept), interrupted, notes)
+    drawn = sum(journal.has_pictures(mine[name]) for name in bare)
+    return report_of(rows, len(kept) + len(bare), interrupted, notes, drawn)
+
+
+def _there(journal: Journal, cases: Mapping[str, Case]) -> tuple[set[str], set[str]]:
+    """The cases that are there, and those that are but for their pictures, by name."""
+    kept, bare = set(), set()
+    for name, case in cases.items():
+        if journal.is_done(case):
+            kept.add(name)
+        elif case.drawn and journal.lacks_pictures_only(case):
+            bare.add(name)
+    return kept, bare
 
 
 def _make(
@@ -143,11 +160,6 @@ def _missing(rows: Sequence[Mapping[str, object]], whose: Mapping[str, int], sha
 
 def write_manifest(rows: list[dict[str, object]], path: Path) -> None:
     """One row a case; the columns that are long, or differ from run to run, come last."""
-    import pandas as pd  # type: ignore[import-untyped]
-
     keys = dict.fromkeys(key for row in rows for key in row)
     last = [key for key in ("warnings", "seconds", "record") if key in keys]
-    # dtype=object keeps whole numbers whole in a column where a failed case has none.
-    table = pd.DataFrame(rows, columns=[*(key for key in keys if key not in last), *last], dtype=object)
-    with staged_outputs([path]) as partial:
-        table.to_csv(partial[path], index=False, errors="surrogateescape")
+    write_table(rows, {key: key for key in (*(key for key in keys if key not in last), *last)}, path)

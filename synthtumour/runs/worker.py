@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -22,7 +21,7 @@ from synthtumour.errors import InputError, reason_of
 from synthtumour.files.checks import check_file
 from synthtumour.files.staging import sync
 from synthtumour.files.state import file_state, is_same
-from synthtumour.runs.cases import Case
+from synthtumour.runs.cases import DISK_FULL, Case
 
 Entries = list[dict[str, Any]]  # one a case of a task
 
@@ -88,22 +87,25 @@ def make_cases(
                 for folder in {output.parent for output in staged.outputs}:
                     folder.mkdir(exist_ok=True)  # not its parents: they are gone when the run is
                 made = json.loads(json.dumps(make(loaded, staged)))  # here, where it can fail
+                lost = {output for output in staged.drawn if not output.exists()}  # which is warned of
                 for output in staged.outputs:
-                    sync(output)
+                    if output not in lost:
+                        sync(output)
                 for path in case.inputs:
                     state = inputs[path]  # None where it cannot be read: then it is read anew each time
                     if state and not is_same(path, state):
                         raise InputError(f"{path}: changed while it was in use; run the same command again")
-                crcs = [file_state(output)[1] for output in staged.outputs]
+                crcs = [None if output in lost else file_state(output)[1] for output in staged.outputs]
                 states = [inputs[path] for path in case.inputs]
                 entry = {"status": "made", "made": made, "inputs": states, "crcs": crcs}
             except Exception as error:  # whatever is wrong with one case, the others go on
                 where = "".join(traceback.format_exception(error))
                 reason = _with_final_names(reason_of(error), case, staged)
                 entry = {"status": "failed", "reason": reason, "traceback": where}
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if isinstance(error, OSError) and error.errno in DISK_FULL:
                     entry["disk_full"] = reason
-        said = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
+        told = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
+        said = sorted(_with_final_names(text, case, staged) for text in told)
         entries.append({**entry, "warnings": said, "seconds": round(time.perf_counter() - begin, 3)})
         if "disk_full" in entry:
             break

@@ -17,7 +17,7 @@ from synthtumour.brain.measures import tell_black
 from synthtumour.dataset.subjects import Scan
 from synthtumour.errors import InputError
 from synthtumour.presets import Preset
-from synthtumour.runs.cases import Case
+from synthtumour.runs.cases import Case, drawing
 from synthtumour.stage1.contrasts import SameTumours
 from synthtumour.stage1.synthesis import Synthesis, recipient_of, synthesise, untouched
 from synthtumour.tumour.placing import Recipient
@@ -84,6 +84,9 @@ def load_scan(source: Source) -> Loaded:
 def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
     """Write label, images and perhaps a picture of one case and return what the manifest says of it."""
     parameters: Mapping[str, Any] = case.parameters
+    if case.there:
+        _draw(loaded, case, _made_before(loaded, case))
+        return {}
     try:
         made, others = _synthetic(loaded, parameters)
     except InputError as error:
@@ -91,13 +94,9 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
     head_scale = parameters["head_scale"]
     written = made.resized(head_scale)
     volumes = (written.label, written.image, *(other.resized(head_scale) for other in others))
-    for volume, path in zip(volumes, case.outputs, strict=False):
+    for volume, path in zip(volumes, case.files, strict=True):
         write_in_place(volume, path)
-    for path in case.outputs[len(volumes) :]:
-        from synthtumour.stage1.picture import write_picture
-
-        before = loaded.scan.resized(head_scale), loaded.brain.resized(head_scale)
-        write_picture(path, case.name, *before, written, with_brain=loaded.bright_rim)
+    _draw(loaded, case, written)
     record = {**made.record, "skull_strip": loaded.source.skull_strip, "head_scale": head_scale}
     if loaded.source.made_mask:
         record["brain_mask"] = loaded.source.made_mask
@@ -111,6 +110,24 @@ def make_case(loaded: Loaded, case: Case) -> Mapping[str, object]:
         **flattened(drawn),
         "record": json.dumps(record),
     }
+
+
+def _draw(loaded: Loaded, case: Case, written: Synthesis) -> None:
+    """Write the picture of a case, if there is to be one."""
+    for path in case.drawn:
+        with drawing(path):
+            from synthtumour.stage1.picture import write_picture
+
+            head_scale = float(str(case.parameters["head_scale"]))
+            before = loaded.scan.resized(head_scale), loaded.brain.resized(head_scale)
+            write_picture(path, case.name, *before, written, with_brain=loaded.bright_rim)
+
+
+def _made_before(loaded: Loaded, case: Case) -> Synthesis:
+    """A case as it was written, of which all is there but its picture."""
+    label, image = (loaded.scan.with_array(read_volume(path).array) for path in case.there[:2])
+    made = Synthesis(image, label, json.loads(str(case.made["record"])))
+    return made.resized(float(str(case.parameters["head_scale"])))
 
 
 def _synthetic(loaded: Loaded, parameters: Mapping[str, Any]) -> tuple[Synthesis, list[Volume]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from synthtumour import __version__
 from synthtumour.brain.hdbet import FOLDER as MASKS_FOLDER
 from synthtumour.brain.hdbet import check_installed
-from synthtumour.dataset.nnunet import VAL_SUFFIX, Dataset, safe_name
+from synthtumour.dataset.nnunet import VAL_SUFFIX, Dataset, check_names, safe_name
+from synthtumour.dataset.sessions import caution_of_sessions
 from synthtumour.dataset.sides import gets_no_tumour, head_scale, tumour_free, validation_subjects
 from synthtumour.dataset.subjects import Found, Scan
 from synthtumour.errors import InputError, require
@@ -33,7 +34,8 @@ class Stage1Run:
     output: Path
     image_name: str | None = None
     mask_name: str | None = None
-    subjects: tuple[str, ...] = ()  # only these; none: all
+    subjects: tuple[str, ...] = ()  # only these, subjects or scans; none: all
+    subject_pattern: str | None = None
     variants: int = 1
     val_fraction: float = 0.5
     add_untouched: float = 0.0
@@ -64,6 +66,7 @@ class Stage1Run:
                 "mask-name": self.mask_name,
                 "brain-mask": "hdbet" if self.conduct.make_masks else None,
                 "subjects": sorted(self.subjects) or None,
+                "subject-pattern": self.subject_pattern,
                 "variants": self.variants,
                 "val-fraction": self.val_fraction,
                 "tumour-free-fraction": self.add_untouched,
@@ -109,21 +112,18 @@ def plan(
     """A group of cases for every scan, sides and tumour-free scans chosen over the whole input.
 
     `unmasked`: why a brain mask that was missing could not be made, by the name of the scan's cases.
+    Raises InputError if two cases get the same name.
     """
     subjects = {scan.subject for scan in found.scans}
-    if unknown := sorted(set(run.subjects) - subjects):
-        raise InputError(f"--subjects {unknown[0]}: no such subject in {run.input}")
+    if unknown := sorted({*run.subjects} - subjects - {scan.name for scan in found.scans}):
+        raise InputError(f"--subjects {unknown[0]}: no such subject or scan in {run.input}")
     held_out = validation_subjects(subjects, run.val_fraction, run.seed)
     training = [scan.name for scan in found.scans if scan.subject not in held_out]
     untouched = tumour_free(training, run.add_untouched, run.seed)
     groups: list[Group] = []
-    names: dict[str, str] = {}
     for scan in found.scans:
         name = safe_name(scan.name)
-        if name in names:
-            raise InputError(f"{run.input}: {scan.name!r} and {names[name]!r} get the same case name {name}")
-        names[name] = scan.name
-        if run.subjects and scan.subject not in run.subjects:
+        if run.subjects and not {scan.subject, scan.name} & {*run.subjects}:
             continue
         source = Source(
             scan.image.relative_to(run.input).as_posix(),
@@ -140,7 +140,16 @@ def plan(
         if scan.name in untouched:
             variants.append(None)
         groups.append(Group(source, tuple(_case(run, dataset, source, name, task, v) for v in variants)))
+    check_names(
+        (case.name, str(case.columns["source"]), dataset.folder) for group in groups for case in group.cases
+    )
     return groups
+
+
+def caution_of(run: Stage1Run, found: Found) -> str:
+    """One line about sessions that may be on both sides of the split; '' if there are none."""
+    by_scan = {scan.name: scan.subject for scan in found.scans}
+    return caution_of_sessions(by_scan, run.subject_pattern) if run.val_fraction else ""
 
 
 def _prior_of(run: Stage1Run, scan: Scan) -> Path | None:
@@ -194,6 +203,7 @@ def _case(
     }
     columns = {
         "kind": kind,
+        "scan": scan.name,
         "subject": scan.subject,
         "session": scan.session,
         "split": task,
@@ -207,7 +217,7 @@ def _case(
     if run.conduct.preview:
         outputs.append(dataset.folder / PREVIEWS_FOLDER / f"{case}.png")
     inputs = tuple(path for path in (scan.image, scan.mask, *channels, prior) if path)
-    return Case(case, tuple(outputs), parameters, inputs, columns)
+    return Case(case, tuple(outputs), parameters, inputs, columns, pictures=int(run.conduct.preview))
 
 
 @lru_cache(maxsize=2)  # one for all cases: as many copies would be most of the memory that they take

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -12,13 +13,14 @@ from synthtumour.brain import hdbet
 from synthtumour.dataset.nnunet import Dataset, dataset_at, safe_name, write_dataset
 from synthtumour.dataset.subjects import Found, find_scans
 from synthtumour.report.page import SHEET_FILE, report_file, write_report
+from synthtumour.report.sheet import write_sheet
 from synthtumour.runs.cases import Group, Report
 from synthtumour.runs.journal import Journal
 from synthtumour.runs.progress import tell_shard
 from synthtumour.runs.run import Working, run
 from synthtumour.runs.shards import shard_of_each
 from synthtumour.stage1.cases import Source, load_scan, make_case
-from synthtumour.stage1.plan import PREVIEWS_FOLDER, Stage1Run, plan
+from synthtumour.stage1.plan import PREVIEWS_FOLDER, Stage1Run, caution_of, plan
 from synthtumour.stage1.summary import on_side, tell_summary
 
 _PRELOAD = ("synthtumour.stage1.cases", "synthtumour.stage1.picture")  # the second for previews only
@@ -28,8 +30,10 @@ def make_dataset(asked: Stage1Run) -> int:
     """Make the dataset, carry it on, or a part of it; the exit code. Raises InputError before any work."""
     asked.check()
     dataset = dataset_at(asked.output)
-    found = find_scans(asked.input, asked.image_name, asked.mask_name)
+    found = find_scans(asked.input, asked.image_name, asked.mask_name, asked.subject_pattern)
     groups = plan(asked, found, dataset)
+    if caution := caution_of(asked, found):
+        warnings.warn(caution, stacklevel=2)
     conduct, sheet = asked.conduct, dataset.folder / SHEET_FILE
     reserved = (*dataset.files, report_file(dataset.folder), sheet)
     with (
@@ -53,9 +57,11 @@ def make_dataset(asked: Stage1Run) -> int:
         if journal.shard:
             tell_shard(report, journal.shard, conduct.tell)
             return report.exit_code
+        if caution:
+            report = replace(report, notes=(*report.notes, caution))
         if not report.interrupted:
             _write_dataset(asked, dataset, report)
-        page = _write_pictures_and_page(asked, dataset, found, report)
+        report, page = _write_pictures_and_page(asked, dataset, found, report)
         tell_summary(asked, dataset, found, report, page)
     return report.exit_code
 
@@ -93,18 +99,20 @@ def _write_dataset(asked: Stage1Run, dataset: Dataset, report: Report) -> None:
         write_dataset(dataset, training, validation, about, channels, regions=regions)
 
 
-def _write_pictures_and_page(asked: Stage1Run, dataset: Dataset, found: Found, report: Report) -> str:
-    """The contact sheet and the report; the line about the report."""
-    if asked.conduct.preview and report.made + report.kept:
-        from synthtumour.pictures.sheet import write_contact_sheet
-
+def _write_pictures_and_page(
+    asked: Stage1Run, dataset: Dataset, found: Found, report: Report
+) -> tuple[Report, str]:
+    """The contact sheet and the page; the report with what went wrong there, and the line about the page."""
+    if asked.conduct.preview:
         title = f"{dataset.folder.name}, preset {asked.preset.name}, seed {asked.seed}"
-        write_contact_sheet(dataset.folder / SHEET_FILE, report.rows, dataset.folder / PREVIEWS_FOLDER, title)
+        failed = write_sheet(dataset.folder, PREVIEWS_FOLDER, report.rows, title)
+        report = replace(report, notes=(*report.notes, *failed))
     made_from = {asked.input / str(row["source"]) for row in report.rows if row["status"] == "made"}
-    return write_report(
+    page = write_report(
         dataset.folder,
         report.rows,
         brains=[(scan.image, scan.mask) for scan in found.scans if scan.image in made_from],
         left_out={"skipped": found.skipped},
         notes=report.notes,
     )
+    return report, page

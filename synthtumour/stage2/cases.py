@@ -13,7 +13,7 @@ import numpy as np
 
 from synthtumour.errors import InputError
 from synthtumour.presets import GateLimits, Mixing
-from synthtumour.runs.cases import Case
+from synthtumour.runs.cases import Case, drawing
 from synthtumour.stage2.heads import HeadFiles, checked_donor_of, read_donor, read_head, recipient_of
 from synthtumour.stage2.mix import Mixed, mix
 from synthtumour.stage2.placement import DoesNotFit, draw, place
@@ -21,6 +21,7 @@ from synthtumour.stage2.pseudo_labels import Donor, Head, Rejected
 from synthtumour.streams import case_generator
 from synthtumour.text import volume_text
 from synthtumour.volume.grid import brain_box_columns
+from synthtumour.volume.reading import read_volume
 from synthtumour.volume.writing import write_in_place
 
 _DRAWS_PER_PAIR = 4
@@ -99,29 +100,48 @@ def mix_case(
         *donor.files,
         *(file for recipient in recipients for file in source.recipients[recipient].files),
     ]
-    return Case(name, outputs, parameters, tuple(inputs), columns)
+    pictures = len(outputs) - len(donor.channels) - 1
+    return Case(name, outputs, parameters, tuple(inputs), columns, pictures=pictures)
 
 
 def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Mapping[str, object]:
     """Mix one case, trying its recipients in turn, write it, and return what the tables say of it."""
     donor, known = loaded
+    if case.there:
+        _draw_again(donor, known, case)
+        return {}
     parameters: Mapping[str, Any] = case.parameters
     mixing = Mixing(**parameters["mixing"])
     candidates = [known[name] for name, _ in parameters["recipients"]]
     rng = case_generator(parameters["seed"], case.name)
     files, recipient, mixed, attempts = _first_that_fits(donor, candidates, mixing, rng)
-    count = len(mixed.channels)
-    for image, path in zip((*mixed.channels, mixed.label), case.outputs[: count + 1], strict=True):
+    for image, path in zip((*mixed.channels, mixed.label), case.files, strict=True):
         write_in_place(image, path)
-    for path in case.outputs[count + 1 :]:
-        from synthtumour.stage2.picture import write_picture
-
-        volume = volume_text(mixed.record["measured"]["volume_ml"])
-        turned = " mirrored" if mixed.record["placement"]["mirrored"] else ""
-        facts = f"{volume}, {parameters['donor'][0]}{turned} in {files.name}, seed {parameters['seed']}"
-        write_picture(path, case.name, facts, donor, recipient, mixed)
+    _draw(case, donor, files.name, recipient, mixed)
     chosen = {"id2": files.name, "recipient_subject": files.subject, "attempts": attempts}
     return {**chosen, **_columns(mixed.record), **brain_box_columns(recipient.brain, recipient.grid)}
+
+
+def _draw(case: Case, donor: Donor, name: str, recipient: Head, mixed: Mixed) -> None:
+    """Write the picture of a case, if there is to be one; `name` is the recipient's."""
+    for path in case.drawn:
+        with drawing(path):
+            from synthtumour.stage2.picture import write_picture
+
+            parameters: Mapping[str, Any] = case.parameters
+            volume = volume_text(mixed.record["measured"]["volume_ml"])
+            turned = " mirrored" if mixed.record["placement"]["mirrored"] else ""
+            facts = f"{volume}, {parameters['donor'][0]}{turned} in {name}, seed {parameters['seed']}"
+            write_picture(path, case.name, facts, donor, recipient, mixed)
+
+
+def _draw_again(donor: Donor, known: Mapping[str, HeadFiles], case: Case) -> None:
+    """Draw a case of which all is there but its picture, from its files."""
+    name = str(case.made["id2"])
+    recipient = recipient_of(known[name])
+    *channels, label = (recipient.channels[0].with_array(read_volume(path).array) for path in case.there)
+    mixed = Mixed(tuple(channels), label, json.loads(str(case.made["record"])))
+    _draw(case, donor, name, recipient, mixed)
 
 
 def _first_that_fits(

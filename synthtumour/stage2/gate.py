@@ -12,11 +12,12 @@ from typing import NoReturn
 from synthtumour import __version__
 from synthtumour.brain import hdbet
 from synthtumour.errors import InputError
-from synthtumour.files.staging import write_bytes
 from synthtumour.runs.cases import Group, Report
 from synthtumour.runs.journal import Journal
+from synthtumour.runs.progress import waiting
 from synthtumour.runs.run import Working, run
 from synthtumour.runs.settings import is_run
+from synthtumour.runs.table import write_table
 from synthtumour.stage2.cases import gate_case, load_for_gate, look_at
 from synthtumour.stage2.heads import HeadFiles
 from synthtumour.stage2.plan import GATE_FOLDER, PROGRAM, REJECTED_FILE, Stage2Run
@@ -36,19 +37,20 @@ class Rejection:
 
 
 def with_made_masks(
-    donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], folder: Path, working: Working
+    asked: Stage2Run, donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], working: Working
 ) -> tuple[list[HeadFiles], list[HeadFiles], Report]:
-    """Donors and recipients with a brain mask made in `folder` for those that have none.
+    """Donors and recipients with a brain mask made, in a folder of the tables, for those that have none.
 
     Those of which that failed are left out; the report says why.
     """
-    masks = folder / hdbet.FOLDER
+    masks, conduct = asked.tables / hdbet.FOLDER, asked.conduct
     named = [(f"donor/{head.name}", head) for head in donors]
     named += [(f"healthy/{head.name}", head) for head in recipients]
     without = {name: head for name, head in named if not (head.mask and os.path.lexists(head.mask))}
     images = {name: head.channels[0] for name, head in without.items()}
     # As the gate, which needs them all: of several shards the first makes them, the others wait for it.
-    report = hdbet.make_masks(images, masks, working, wait=True)
+    wait = waiting(conduct.tell)
+    report = hdbet.make_masks(images, masks, working, wait=wait, command=conduct.command)
     failed = dict(report.failed)
     sides: dict[str, list[HeadFiles]] = {"donor": [], "healthy": []}
     for name, head in named:
@@ -66,7 +68,8 @@ def pass_through_gate(asked: Stage2Run, heads: Sequence[HeadFiles], working: Wor
     groups = [Group((head, asked.limits), (case,)) for head, case in zip(heads, cases, strict=True)]
     about = {"program": f"{PROGRAM}, gate", "version": __version__, "cases": [case.name for case in cases]}
     # It holds notes only, no images. Of several shards the first looks at the heads, the others wait for it.
-    with Journal(folder, about, overwrite=True, wait=True) as journal:
+    wait, command = waiting(asked.conduct.tell), asked.conduct.command
+    with Journal(folder, about, overwrite=True, wait=wait, command=command) as journal:
         journal.overwrite = not is_run(folder, about)
         preload = ("synthtumour.stage2.cases",)
         return run(groups, load_for_gate, look_at, journal, working, preload=preload, unit="scans")
@@ -86,11 +89,8 @@ def rejections(gate: Report) -> list[Rejection]:
 
 def write_rejected(rejected: Iterable[Rejection], folder: Path) -> None:
     """The table of rejected heads, sorted."""
-    import pandas as pd  # type: ignore[import-untyped]
-
-    rows = [(one.role, one.name, one.kind, one.reason) for one in sorted(rejected)]
-    table = pd.DataFrame(rows, columns=["role", "case", "rejected", "reason"])
-    write_bytes(table.to_csv(index=False).encode("utf-8", "surrogateescape"), folder / REJECTED_FILE)
+    columns = {"role": "role", "case": "name", "rejected": "kind", "reason": "reason"}
+    write_table([vars(one) for one in sorted(rejected)], columns, folder / REJECTED_FILE)
 
 
 def refuse_all(rejected: Iterable[Rejection], role: str, folder: Path) -> NoReturn:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from synthtumour.errors import InputError
-from synthtumour.files.lock import hold
 from synthtumour.report.page import SHEET_FILE, report_file, write_report
+from synthtumour.report.sheet import write_sheet
 from synthtumour.runs.cases import Group, Report
+from synthtumour.runs.folder import held
 from synthtumour.runs.journal import Journal
 from synthtumour.runs.progress import speaker, tell_shard
 from synthtumour.runs.run import Working, run
-from synthtumour.runs.shards import Shard
 from synthtumour.stage2.cases import load_for_mixing, make_mixed
 from synthtumour.stage2.gate import (
     UNUSABLE,
@@ -25,9 +24,9 @@ from synthtumour.stage2.gate import (
     with_made_masks,
     write_rejected,
 )
-from synthtumour.stage2.heads import HeadFiles, find_donors, find_recipients
+from synthtumour.stage2.heads import HeadFiles, caution_of, find_donors, find_recipients
 from synthtumour.stage2.plan import PICTURES_FOLDER, Stage2Run, held_out_by, plan
-from synthtumour.stage2.senior import combine, find_stage1_cases
+from synthtumour.stage2.senior import check_members, combine, find_stage1_cases
 from synthtumour.stage2.summary import cautions, say_what_there_is, tell_next, write_mix_ids
 
 _PRELOAD = ("synthtumour.stage2.cases", "synthtumour.stage2.picture")  # the second for previews only
@@ -51,10 +50,14 @@ def mix_tumours(asked: Stage2Run) -> int:
     asked.check()
     conduct, folder = asked.conduct, asked.tables
     stage1 = find_stage1_cases(asked.stage1, asked.channels, asked.subject_pattern) if asked.stage1 else []
+    pattern, image_name = asked.subject_pattern, asked.image_name
     donors, unlabelled = find_donors(
-        asked.images, asked.labels, asked.channels, asked.donor_masks, asked.subject_pattern
+        asked.images, asked.labels, asked.channels, asked.donor_masks, pattern, image_name, asked.label_name
     )
-    recipients = find_recipients(asked.healthy, asked.channels, asked.healthy_masks, asked.subject_pattern)
+    recipients = find_recipients(asked.healthy, asked.channels, asked.healthy_masks, pattern, image_name)
+    if caution := caution_of(donors, recipients, pattern):
+        warnings.warn(caution, stacklevel=2)
+    check_members(asked, donors, recipients, stage1)
     donors, recipients = (
         [
             replace(head, skull_strip=asked.skull_strip, any_brain_volume=asked.any_brain_volume)
@@ -65,13 +68,15 @@ def mix_tumours(asked: Stage2Run) -> int:
     reads = [asked.images, asked.labels, asked.healthy]
     reads += [place for place in (asked.donor_masks, asked.healthy_masks, asked.stage1) if place is not None]
     writes = [folder, asked.images.parent, asked.labels.parent, asked.combine or folder]
+    part = conduct.shard.lock if conduct.shard else ""
     reserved = (asked.mix_ids, report_file(folder), folder / SHEET_FILE)
     with (
         conduct.working(reads, writes) as working,
         Journal(
             folder, asked.settings, reserved=reserved, overwrite=conduct.overwrite, **conduct.sharing
         ) as journal,
-        _holding(asked.mixed_images, journal.shard),
+        # a run with another CHECK folder stays out of the mixed images
+        held(asked.mixed_images, part, conduct.command, remedy="make its folder writable"),
     ):
         before = [Rejection("donor", *entry) for entry in unlabelled]
         heads = _usable(asked, donors, recipients, before, working)
@@ -107,7 +112,7 @@ def _usable(
     """The heads that pass the gate; an exit code if that was interrupted. InputError if none is left."""
     folder = asked.tables
     if asked.conduct.make_masks:
-        donors, recipients, masks = with_made_masks(donors, recipients, folder, working)
+        donors, recipients, masks = with_made_masks(asked, donors, recipients, working)
         if masks.interrupted:
             print("interrupted while brain masks were made; the same command carries on")
             return masks.exit_code
@@ -134,11 +139,11 @@ def _finish(asked: Stage2Run, heads: _Heads, report: Report) -> Report:
     report = replace(report, notes=(*report.notes, *cautions(asked.mixing, heads.gate, report)))
     write_rejected(heads.rejected, folder)
     write_mix_ids(report, asked.mix_ids)
-    if conduct.preview and report.made + report.kept:
-        from synthtumour.pictures.sheet import write_contact_sheet
-
+    if conduct.preview:
         title = f"{asked.prefix}, seed {asked.seed}"
-        write_contact_sheet(folder / SHEET_FILE, report.rows, folder / PICTURES_FOLDER, title)
+        report = replace(
+            report, notes=(*report.notes, *write_sheet(folder, PICTURES_FOLDER, report.rows, title))
+        )
     page = write_report(
         folder,
         report.rows,
@@ -158,26 +163,3 @@ def _finish(asked: Stage2Run, heads: _Heads, report: Report) -> Report:
 def _files(asked: Stage2Run, groups: Sequence[Group]) -> dict[str, tuple[Path, ...]]:
     """The channels and the label of every mixed case."""
     return {case.name: case.outputs[: asked.channels + 1] for group in groups for case in group.cases}
-
-
-@contextlib.contextmanager
-def _holding(images: Path, shard: Shard | None) -> Iterator[None]:
-    """Keep a run with another CHECK folder out of the mixed images; InputError if one is there."""
-    with contextlib.ExitStack() as stack:
-        try:
-            if not images.exists():
-                images.mkdir()
-                stack.callback(_remove_if_empty, images)
-            stack.enter_context(hold(images, shard.lock if shard else ""))
-        except BlockingIOError as error:
-            raise InputError(f"{images}: {error.strerror}; wait for it to end") from error
-        except OSError as error:
-            raise InputError(
-                f"{images}: cannot be written ({error.strerror}); make its folder writable"
-            ) from error
-        yield
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()

@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from synthtumour import __version__
 from synthtumour.dataset.commands import next_commands
-from synthtumour.dataset.nnunet import VAL_SUFFIX, Dataset, dataset_at, safe_name, write_dataset
+from synthtumour.dataset.nnunet import (
+    VAL_SUFFIX,
+    Dataset,
+    check_names,
+    dataset_at,
+    safe_name,
+    write_dataset,
+)
+from synthtumour.dataset.sessions import subject_of_case
 from synthtumour.dataset.sides import tumour_free
 from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
@@ -25,8 +33,8 @@ from synthtumour.runs.cases import Case, Group, Report
 from synthtumour.runs.journal import Journal
 from synthtumour.runs.progress import speaker, tell_outcome
 from synthtumour.runs.run import Working, run
-from synthtumour.stage2.heads import HeadFiles, read_donor, read_head, subject_of
-from synthtumour.stage2.plan import COMBINING, Stage2Run
+from synthtumour.stage2.heads import HeadFiles, read_donor, read_head
+from synthtumour.stage2.plan import COMBINING, Stage2Run, held_out_by, mixed_name
 from synthtumour.stage2.summary import tell_next
 from synthtumour.volume.writing import write_in_place
 
@@ -75,7 +83,9 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
     try:
         check_file(folder / "manifest.csv")
         labels = read_json(dataset.files[0])["labels"]
-        table = pd.read_csv(folder / "manifest.csv", dtype=columns, usecols=list(columns))
+        table = pd.read_csv(
+            folder / "manifest.csv", dtype={**columns, "scan": str}, usecols=lambda c: c in (*columns, "scan")
+        )
         if not isinstance(labels, dict):
             raise ValueError("dataset.json has no labels")
         if not all(map(_is_stage1_row, table[list(columns)].itertuples(index=False, name=None))):
@@ -89,14 +99,16 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
             f"{folder}: made with --labels brats; the senior learns whole tumours, so leave that out"
         )
     found = []
-    for case, subject, split, kind, status, volume_ml in table[list(columns)].itertuples(index=False):
+    scans = table["scan" if "scan" in table else "subject"].fillna(table["subject"])
+    rows = table[list(columns)].itertuples(index=False)
+    for scan, (case, subject, split, kind, status, volume_ml) in zip(scans, rows, strict=True):
         files = (*(dataset.image(case, number) for number in range(channels)), dataset.label(case))
         if status != "made":
             continue
         if missing := [file for file in files if not file.is_file()]:
             what = "not a file" if os.path.lexists(missing[0]) else "no such file"
             raise InputError(f"{missing[0]}: {what}; run Stage 1 again, or leave --stage1 out")
-        whose = subject_of(subject, subject_pattern)
+        whose = subject_of_case(scan, subject_pattern, subject)
         found.append(Stage1Case(case, whose, split, kind, files, volume_ml))
     return found
 
@@ -117,6 +129,28 @@ def member_name(donor: str) -> str:
     """A donor's name as nnU-Net can take it; the ending of Stage 1's validation task may stay here."""
     stem = donor.removesuffix(VAL_SUFFIX)
     return safe_name(stem) + donor[len(stem) :] if stem else safe_name(donor)
+
+
+def check_members(
+    asked: Stage2Run,
+    donors: Sequence[HeadFiles],
+    recipients: Sequence[HeadFiles],
+    stage1: Sequence[Stage1Case],
+) -> None:
+    """Raise InputError if two cases of the dataset to come would get the same name, as if all could be used."""
+    if asked.combine is None or len({donor.subject for donor in donors}) < 2:  # which is told later
+        return
+    dataset, held_out = dataset_at(asked.combine), held_out_by(asked, donors, recipients)
+    mixed = ((mixed_name(asked, number), "a mixed case") for number in range(asked.number))
+    _check_names(
+        dataset, _members(asked, dataset, donors, recipients, _coming(stage1, held_out), held_out), mixed
+    )
+
+
+def _check_names(dataset: Dataset, groups: Iterable[Group], mixed: Iterable[tuple[str, str]] = ()) -> None:
+    sources = [(group.cases[0].name, cast(Member, group.source)) for group in groups]
+    named = [(name, source.head.channels[0] if source.head else source.files[0]) for name, source in sources]
+    check_names((name, scan, dataset.folder) for name, scan in (*mixed, *named))
 
 
 def load_member(source: Member) -> Member:
@@ -156,16 +190,12 @@ def combine(
     """
     assert asked.combine is not None
     dataset, conduct = dataset_at(asked.combine), asked.conduct
-    coming = [case for case in stage1 if (case.split == "val") == (case.subject in held_out)]
+    coming = _coming(stage1, held_out)
     groups = [
         *_mixed_members(asked, dataset, mixed, files),
-        *_donor_members(asked, dataset, donors, held_out),
-        *_stage1_members(asked, dataset, coming),
-        *_tumour_free_members(asked, dataset, recipients, held_out, {case.name for case in coming}),
+        *_members(asked, dataset, donors, recipients, coming, held_out),
     ]
-    names = Counter(case.name for group in groups for case in group.cases)
-    if both := [name for name, count in sorted(names.items()) if count > 1]:
-        raise InputError(f"{both[0]}: two cases of this name for {dataset.folder}; rename one of the scans")
+    _check_names(dataset, groups)
     about = {
         **asked.settings,
         "program": COMBINING,
@@ -173,11 +203,32 @@ def combine(
         "tumour-free-fraction": asked.add_untouched,
     }
     reserved = (*dataset.files, report_file(dataset.folder))
-    with Journal(dataset.folder, about, reserved=reserved, overwrite=conduct.overwrite) as journal:
+    with Journal(
+        dataset.folder, about, reserved=reserved, overwrite=conduct.overwrite, command=conduct.command
+    ) as journal:
         preload = ("synthtumour.stage2.senior",)
         report = run(groups, load_member, make_member, journal, working, preload=preload)
         _finish(asked, dataset, report, f"{len(coming)} of {len(stage1)}" if stage1 else "")
     return report
+
+
+def _coming(stage1: Sequence[Stage1Case], held_out: set[str]) -> list[Stage1Case]:
+    return [case for case in stage1 if (case.split == "val") == (case.subject in held_out)]
+
+
+def _members(
+    asked: Stage2Run,
+    dataset: Dataset,
+    donors: Sequence[HeadFiles],
+    recipients: Sequence[HeadFiles],
+    coming: Sequence[Stage1Case],
+    held_out: set[str],
+) -> Iterator[Group]:
+    """All but the mixed cases."""
+    yield from _donor_members(asked, dataset, donors, held_out)
+    yield from _stage1_members(asked, dataset, coming)
+    already = {case.name for case in coming}
+    yield from _tumour_free_members(asked, dataset, recipients, held_out, already)
 
 
 def _member(

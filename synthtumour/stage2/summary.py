@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthtumour.files.staging import write_bytes
 from synthtumour.presets import Mixing
 from synthtumour.report.page import SHEET_FILE
 from synthtumour.runs.cases import Report
 from synthtumour.runs.conduct import Conduct
 from synthtumour.runs.progress import speaker, tell_outcome, typed
+from synthtumour.runs.table import write_table
 from synthtumour.stage2.gate import UNUSABLE, Rejection, tally
 from synthtumour.stage2.plan import PICTURES_FOLDER, REJECTED_FILE, Stage2Run
 
 
 def write_mix_ids(report: Report, table: Path) -> None:
     """id, id1, id2 (mixed case, donor, recipient) of every case that is there, and its figures."""
-    import pandas as pd
+    made = [row for row in report.rows if row["status"] == "made"]
+    made.sort(key=lambda row: int(str(row["case"]).rpartition("_")[2]))
+    # "seconds" differ from run to run: manifest.csv has them, this table repeats to the byte
+    left_out = ("case", "status", "reason", "seconds")
+    keys = dict.fromkeys(["id1", "id2", *(key for row in made for key in row)])
+    columns = {"id": "case", **{key: key for key in keys if key not in left_out}}
+    decimal = {column for column in columns if _has_decimals([row.get(column) for row in made])}
+    write_table(made, columns, table, decimal)
 
-    rows = []
-    for row in sorted(report.rows, key=lambda row: int(str(row["case"]).rpartition("_")[2])):
-        if row["status"] == "made":
-            first = {"id": row["case"], "id1": row["id1"], "id2": row["id2"]}
-            # "seconds" differ from run to run: manifest.csv has them, this table repeats to the byte
-            rest = {k: v for k, v in row.items() if k not in (*first, "case", "status", "reason", "seconds")}
-            rows.append({**first, **rest})
-    content = pd.DataFrame(rows, columns=None if rows else ["id", "id1", "id2"]).to_csv(index=False)
-    write_bytes(content.encode("utf-8", "surrogateescape"), table)
+
+def _has_decimals(values: Sequence[object]) -> bool:
+    """Whether a column is one of numbers that are not all there, or not all whole."""
+    numbers = [value for value in values if value is not None]
+    if not numbers or not all(type(value) in (int, float) for value in numbers):
+        return False
+    return len(numbers) < len(values) or any(type(value) is float for value in numbers)
 
 
 def cautions(mixing: Mixing, gate: Report, report: Report) -> list[str]:
