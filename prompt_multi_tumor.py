@@ -58,7 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="NAME",
-        help="only these; the split stays that of the whole folder (for a leading dash: --subjects=-NAME)",
+        help="only these subjects or scans; the split stays that of the whole folder (for a leading dash: "
+        "--subjects=-NAME)",
     )
     parser.add_argument(
         "--variants", type=int, default=1, metavar="N", help="synthetic cases a scan (default: %(default)s)"
@@ -107,13 +108,19 @@ def build_parser() -> argparse.ArgumentParser:
     rare.add_argument(
         "--image-name",
         metavar="NAME",
-        help="scan in a subject's folder (default: flair.nii.gz); elsewhere what follows sub-*_ or CASE_ "
-        "(default: FLAIR.nii.gz, 0000.nii.gz)",
+        help="scan in a subject's folder (default: flair.nii.gz, or as BraTS calls it); elsewhere what "
+        "follows sub-*_ or CASE_ (default: FLAIR.nii.gz, 0000.nii.gz); or a pattern: '*_flair.nii*'",
     )
     rare.add_argument(
         "--mask-name",
         metavar="NAME",
         help="brain mask, named as --image-name is (default: <stem>_brainmask.nii.gz beside the scan)",
+    )
+    rare.add_argument(
+        "--subject-pattern",
+        metavar="REGEX",
+        help="finds the subject in a scan's name, in its first group (default: as BIDS, ADNI, OASIS and "
+        "BraTS name them, else the name)",
     )
     add_rare_tumour_options(rare)
     add_any_brain_volume(rare)
@@ -137,6 +144,7 @@ def prompt(args: argparse.Namespace) -> int:
             image_name=args.image_name,
             mask_name=args.mask_name,
             subjects=tuple(args.subjects),
+            subject_pattern=args.subject_pattern,
             variants=args.variants,
             val_fraction=args.val_fraction,
             add_untouched=args.add_untouched,

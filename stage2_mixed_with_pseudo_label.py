@@ -119,8 +119,22 @@ def build_parser() -> argparse.ArgumentParser:
         rare,
         "--subject-pattern",
         metavar="REGEX",
-        help="finds the subject in a case's name, in its first group (default: Stage 1's manifest.csv, "
-        "sub-..., or the name without _vNN and val)",
+        help="finds the subject in a scan's name, in its first group (default: Stage 1's manifest.csv, as "
+        "BIDS, ADNI, OASIS and BraTS name them, or the name without _vNN and val)",
+    )
+    add_option(
+        rare,
+        "--image-name",
+        metavar="NAME",
+        help="scans, named as for prompt_multi_tumor.py: '*_flair.nii*' (a folder without any such is read "
+        "by the usual names)",
+    )
+    add_option(
+        rare,
+        "--label-name",
+        metavar="NAME",
+        help="pseudo-labels, named in the same way: '*_seg.nii*', beside or in folders as the scans are "
+        "(default: CASE.nii.gz)",
     )
     add_rare_mixing_options(rare)
     add_any_brain_volume(rare)
@@ -155,6 +169,8 @@ def stage2(args: argparse.Namespace) -> int:
             add_untouched=args.add_untouched,
             val_fraction=args.val_fraction,
             subject_pattern=args.subject_pattern,
+            image_name=args.image_name,
+            label_name=args.label_name,
             conduct=conduct_from(args),
         )
     )

@@ -13,7 +13,7 @@ import pickle
 import re
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,17 @@ def safe_name(name: str) -> str:
     ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = re.sub(r"[^A-Za-z0-9_-]+", "_", ascii_only).strip("_-")[:_LONGEST_NAME]
     return f"{words or 'subject'}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+
+
+def check_names(cases: Iterable[tuple[str, object, Path]]) -> None:
+    """Raise InputError if two of `cases` have the same name; each with the scan it is of, and its folder."""
+    scans: dict[str, object] = {}
+    for name, scan, folder in cases:
+        if name in scans:
+            raise InputError(
+                f"{scans[name]} and {scan} both give a case {name} of {folder}; rename one of the two scans"
+            )
+        scans[name] = scan
 
 
 def write_dataset(

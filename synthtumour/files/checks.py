@@ -15,7 +15,8 @@ def check_file(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file, so it cannot be read; check the name") from error
+        what = "broken link: datalad get" if path.is_symlink() else "no such file, so it cannot be read"
+        raise InputError(f"{path}: {what}; check the name") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(status.st_mode):

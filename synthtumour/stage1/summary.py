@@ -23,7 +23,9 @@ def tell_summary(asked: Stage1Run, dataset: Dataset, found: Found, report: Repor
     say = speaker(asked.conduct.tell)
     tell_outcome(report, asked.conduct.tell)
     say(f"of them {len(training)} for the training task, {len(validation)} for the validation task")
-    say(f"input: {len(found.scans)} scans ({found.layout}), {len(found.skipped)} entries skipped")
+    counts = {"scan": len(found.scans), "subject": len({scan.subject for scan in found.scans})}
+    what = " of ".join(f"{count} {one}{'s' * (count != 1)}" for one, count in counts.items())
+    say(f"input: {what} ({found.layout}), {len(found.skipped)} entries skipped")
     for name, reason in found.skipped:
         say(f"  skipped {name}: {reason}")
     ours = {

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from synthtumour.brain.masks import has_bright_rim, prepare_brain, skull_stripped, tell_bright_rim
 from synthtumour.brain.measures import black_level, tell_black
-from synthtumour.dataset.subjects import Found, Scan, find_scans
+from synthtumour.dataset.naming import case_of, file_of_case, in_folder
+from synthtumour.dataset.sessions import caution_of_sessions, subject_of_case
+from synthtumour.dataset.subjects import Found, Scan, broken_links, find_scans
 from synthtumour.errors import InputError
 from synthtumour.files.names import EXTENSIONS, is_image, stem_of
 from synthtumour.presets import GateLimits
@@ -46,31 +50,40 @@ class HeadFiles:
 
 
 def find_donors(
-    images: Path, labels: Path, channels: int, masks: Path | None, subject_pattern: str | None
+    images: Path,
+    labels: Path,
+    channels: int,
+    masks: Path | None,
+    subject_pattern: str | None,
+    image_name: str | None = None,
+    label_name: str | None = None,
 ) -> tuple[list[HeadFiles], list[tuple[str, str, str]]]:
     """The scans in `images` that have a pseudo-label in `labels`, and (name, kind, reason) of the others.
 
+    Labels are CASE.nii.gz, or as `label_name` says, beside each other or in folders as the scans are.
     Raises InputError if there is no scan at all.
     """
     if not labels.is_dir():
         raise InputError(f"{labels}: no such folder; give the pseudo-labels with --labelsTr_path")
-    scans = _scans_in(images, "real tumour scans", "--imagesTr_path").scans
-    subjects = _subjects_of_stage1(images.parent / "manifest.csv")
-    by_name = {stem_of(file): file for file in sorted(labels.iterdir()) if is_image(file)}
+    scans = _scans_in(images, "real tumour scans", "--imagesTr_path", channels, image_name).scans
+    whose = _subjects_of_stage1(images.parent / "manifest.csv")
+    mask_of = _masks_of(scans, masks)
+    by_name = _labels_by_name(labels, label_name)
     found, refused = [], []
     for scan in scans:
-        label = by_name.pop(scan.name, None)
+        label = by_name.pop(scan.name, None) or _label_in_folder(labels, label_name, images, scan)
         if label is None:
-            refused.append((scan.name, "missing label", f"no {scan.name}.nii.gz in {labels}"))
+            wanted = label_name or f"{scan.name}.nii.gz"
+            refused.append((scan.name, "missing label", f"no {wanted} in {labels}"))
             continue
-        softmax = labels / f"{scan.name}.npz"
-        subject = subject_of(subjects.get(scan.name, scan.subject), subject_pattern)
+        softmax = label.with_name(f"{stem_of(label)}.npz")
+        name, known = whose.get(scan.name, (scan.name, scan.subject))
         found.append(
             HeadFiles(
                 scan.name,
-                subject,
+                subject_of_case(name, subject_pattern, known),
                 _channels(scan, channels),
-                _mask_in(masks, scan),
+                mask_of[scan],
                 label,
                 softmax if os.path.lexists(softmax) else None,
             )
@@ -80,65 +93,100 @@ def find_donors(
 
 
 def find_recipients(
-    folder: Path, channels: int, masks: Path | None, subject_pattern: str | None
+    folder: Path,
+    channels: int,
+    masks: Path | None,
+    subject_pattern: str | None,
+    image_name: str | None = None,
 ) -> list[HeadFiles]:
     """The tumour-free scans in `folder`, in any layout that Stage 1 takes; InputError if there is none."""
-    found = _scans_in(folder, "tumour-free scans", "--healthyimgTr")
-    if channels > 1 and found.layout != "nnU-Net":
-        raise InputError(
-            f"{folder}: --modality_num {channels} needs the scans in nnU-Net form (CASE_0000.nii.gz, "
-            f"CASE_0001.nii.gz, ...), and this is a folder of {found.layout}"
-        )
+    scans = _scans_in(folder, "tumour-free scans", "--healthyimgTr", channels, image_name).scans
+    mask_of = _masks_of(scans, masks)
     return [
         HeadFiles(
             scan.name,
-            subject_of(scan.subject, subject_pattern),
+            subject_of_case(scan.name, subject_pattern, scan.subject),
             _channels(scan, channels),
-            _mask_in(masks, scan),
+            mask_of[scan],
         )
-        for scan in found.scans
+        for scan in scans
     ]
 
 
-def _scans_in(folder: Path, what: str, option: str) -> Found:
+def caution_of(donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], pattern: str | None) -> str:
+    """One line about sessions that count as subjects of their own; '' if there are none."""
+    return caution_of_sessions({head.name: head.subject for head in (*donors, *recipients)}, pattern)
+
+
+def _scans_in(folder: Path, what: str, option: str, channels: int, image_name: str | None) -> Found:
+    """The scans in `folder`: those of `image_name` or, if there are none, those by the usual names."""
     try:
-        return find_scans(folder)
+        try:
+            found = find_scans(folder, image_name)
+        except InputError:
+            if image_name is None:
+                raise
+            found = _by_usual_names(folder, image_name)
     except InputError as error:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the {what} with {option}") from error
         raise InputError(
-            f"{folder}: holds no scan; {option} is a folder of {what} CASE_0000.nii.gz, of subject folders "
+            f"{error}; {option} is a folder of {what} CASE_0000.nii.gz, of subject folders "
             "<subject>/flair.nii.gz, or a BIDS dataset"
         ) from error
+    if links := broken_links(found.skipped):
+        warnings.warn(f"{folder}: {links}", stacklevel=3)
+    other = next((scan for scan in found.scans if not stem_of(scan.image).endswith("_0000")), None)
+    if channels > 1 and other:
+        raise InputError(
+            f"{folder}: --modality_num {channels} needs the scans in nnU-Net form (CASE_0000.nii.gz, "
+            f"CASE_0001.nii.gz, ...), and this is a folder of {found.layout} ({other.image.name})"
+        )
+    return found
 
 
-def subject_of(name: str, pattern: str | None) -> str:
-    """Who was scanned: the first group of `pattern` (or all it matches) in `name`.
-
-    Without a pattern the endings that Stage 1 gives go (`_v03`, `_free`, `val`), and of a BIDS name all but
-    `sub-...`.
-    """
-    if pattern is not None:
-        match = re.search(pattern, name)
-        if match is None:
-            raise InputError(f"--subject-pattern {pattern!r}: does not match {name!r}")
-        return match[1] if match.re.groups and match[1] else match[0]
-    if match := re.match(r"sub-[A-Za-z0-9]+", name):
-        return match[0]
-    return re.sub(r"(_v\d{2,}|_free)?(val)?$", "", name) or name
+def _by_usual_names(folder: Path, image_name: str) -> Found:
+    """One folder may have other names than --image-name says, as it is there for two."""
+    try:
+        found = find_scans(folder)
+    except InputError:
+        return find_scans(folder, image_name)  # which says what was looked for
+    warnings.warn(f"{folder}: holds no {image_name}; read by the usual names ({found.layout})", stacklevel=4)
+    return found
 
 
-def _subjects_of_stage1(manifest: Path) -> dict[str, str]:
-    """The subject of every case that Stage 1's manifest beside the images tells of; {} if there is none."""
+def _labels_by_name(labels: Path, label_name: str | None) -> dict[str, Path]:
+    """The labels that lie beside each other, by the case that they are of."""
+    files = [file for file in sorted(labels.iterdir()) if is_image(file)]
+    if label_name is None:
+        return {stem_of(file): file for file in files}
+    cases = ((case_of(file, label_name, ""), file) for file in files)
+    return {case: file for case, file in cases if case is not None}
+
+
+def _label_in_folder(labels: Path, label_name: str | None, images: Path, scan: Scan) -> Path | None:
+    """The label of `scan` that lies in `labels` as the scan does in `images`, if it is just one."""
+    place = labels / scan.image.parent.relative_to(images)
+    if label_name is None or not place.is_dir():
+        return None
+    own = file_of_case(place, scan.name, label_name)
+    files = [file for file in in_folder(place, label_name, masks=True) if file != scan.image]
+    return own or (files[0] if len(files) == 1 and place != labels else None)
+
+
+def _subjects_of_stage1(manifest: Path) -> dict[str, tuple[str, str]]:
+    """Scan and subject of every case in Stage 1's manifest beside the images; {} if there is none."""
     if not manifest.is_file():  # nor a pipe, which would wait for ever
         return {}
     import pandas as pd
 
     try:
-        table = pd.read_csv(manifest, dtype=str, usecols=["case", "subject"]).dropna()
-    except (OSError, ValueError):
+        table = pd.read_csv(manifest, dtype=str, usecols=lambda column: column in ("case", "scan", "subject"))
+        table = table.dropna(subset=["case", "subject"])
+        scans = table["scan"].fillna(table["subject"]) if "scan" in table else table["subject"]
+        return dict(zip(table["case"], zip(scans, table["subject"], strict=True), strict=True))
+    except (OSError, ValueError, KeyError):
         return {}  # somebody else's table
-    return dict(zip(table["case"], table["subject"], strict=True))
 
 
 def _channels(scan: Scan, count: int) -> tuple[Path, ...]:
@@ -151,15 +199,25 @@ def _channels(scan: Scan, count: int) -> tuple[Path, ...]:
     )
 
 
-def _mask_in(masks: Path | None, scan: Scan) -> Path | None:
-    """The brain mask of `scan` in the folder `masks`, or else the one beside it."""
-    if masks is None:
-        return scan.mask
-    for stem in (scan.name, f"{scan.name}_brainmask", f"{scan.name}_mask"):
-        for extension in EXTENSIONS:
-            if os.path.lexists(masks / f"{stem}{extension}"):
-                return masks / f"{stem}{extension}"
-    return masks / f"{scan.name}.nii.gz"  # not there, which reading it will say
+def _masks_of(scans: Sequence[Scan], folder: Path | None) -> dict[Scan, Path | None]:
+    """The brain mask of each scan: in `folder`, or else the one beside the scan.
+
+    HD-BET names it after the image file: CASE_0000_bet_mask, and CASE_0000_bet (version 2) or CASE_0000_mask.
+    """
+    if folder is None:
+        return {scan: scan.mask for scan in scans}
+    there = {file.name for file in folder.iterdir()}
+    images = Counter(stem_of(scan.image) for scan in scans)  # flair in all folders is nobody's name
+    masks: dict[Scan, Path | None] = {}
+    for scan in scans:
+        image = stem_of(scan.image)
+        names = dict.fromkeys((image, scan.name) if images[image] == 1 else (scan.name,))
+        by_hdbet = (f"{name}{end}" for end in ("_bet_mask", "_brainmask", "_mask", "_bet") for name in names)
+        stems = (scan.name, f"{scan.name}_brainmask", f"{scan.name}_mask", *by_hdbet)
+        files = (f"{stem}{extension}" for stem in stems for extension in EXTENSIONS)
+        # one that is not there is what reading it will say
+        masks[scan] = folder / next((file for file in files if file in there), f"{scan.name}.nii.gz")
+    return masks
 
 
 def read_head(files: HeadFiles) -> Head:

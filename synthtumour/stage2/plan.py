@@ -10,7 +10,9 @@ from pathlib import Path
 
 from synthtumour import __version__
 from synthtumour.brain.hdbet import check_installed
+from synthtumour.dataset.naming import check_given
 from synthtumour.dataset.nnunet import dataset_at, safe_name
+from synthtumour.dataset.sessions import check_pattern
 from synthtumour.errors import InputError, require
 from synthtumour.presets import GateLimits, Mixing
 from synthtumour.report.page import report_file
@@ -49,6 +51,8 @@ class Stage2Run:
     add_untouched: float = 0.0
     val_fraction: float = 0.2
     subject_pattern: str | None = None
+    image_name: str | None = None
+    label_name: str | None = None
     conduct: Conduct = field(default_factory=Conduct)
 
     @property
@@ -86,6 +90,8 @@ class Stage2Run:
                 "combine": self.combine is not None,
                 "val-fraction": self.val_fraction if self.combine else None,
                 "subject-pattern": self.subject_pattern,
+                "image-name": self.image_name,
+                "label-name": self.label_name,
                 "seed": self.seed,
             },
             "mixing": asdict(self.mixing),
@@ -99,11 +105,9 @@ class Stage2Run:
         self._check_numbers()
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.prefix):
             raise InputError(f"--prefix {self.prefix!r}: use letters, digits, _ and - only")
-        if self.subject_pattern is not None:
-            try:
-                re.compile(self.subject_pattern)
-            except re.error as error:
-                raise InputError(f"--subject-pattern {self.subject_pattern!r}: {error}") from error
+        check_pattern(self.subject_pattern)
+        check_given("--image-name", self.image_name)
+        check_given("--label-name", self.label_name)
         if self.conduct.preview:
             import synthtumour.pictures  # noqa: F401  a missing Pillow is told before any work
         if self.conduct.make_masks:
@@ -203,13 +207,17 @@ def plan(
         source = MixSource(donor, asked.limits, {name: heads[name] for name in sorted(needed)})
         cases = []
         for number, pair, split in mine[donor.name]:
-            name = f"{asked.prefix}_CarveMix_{number}"
+            name = mixed_name(asked, number)
             candidates = (pair.recipient, *pair.spares)
             outputs = _outputs(asked, name)
             cases.append(mix_case(name, outputs, source, candidates, asked.mixing, asked.seed, split))
         if cases:
             groups.append(Group(source, tuple(cases)))
     return groups
+
+
+def mixed_name(asked: Stage2Run, number: int) -> str:
+    return f"{asked.prefix}_CarveMix_{number}"
 
 
 def _outputs(asked: Stage2Run, name: str) -> tuple[Path, ...]:

@@ -137,7 +137,7 @@ def check_members(
     recipients: Sequence[HeadFiles],
     stage1: Sequence[Stage1Case],
 ) -> None:
-    """Raise InputError if two cases of the dataset to come would get the same name, as if all could be used."""
+    """Raise InputError if two cases of the dataset to come would get the same name, if all could be used."""
     if asked.combine is None or len({donor.subject for donor in donors}) < 2:  # which is told later
         return
     dataset, held_out = dataset_at(asked.combine), held_out_by(asked, donors, recipients)

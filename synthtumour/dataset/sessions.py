@@ -1,0 +1,158 @@
+"""Who was scanned: the subject in the name of a scan, and names that look like sessions of one subject."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+from synthtumour.errors import InputError
+
+# Names whose sessions or time points can be told apart from the subject.
+_CONVENTIONS = re.compile(
+    r"""(?ix) ^sub-[a-z0-9]+                               # BIDS: sub-01_ses-2
+    | (?<![a-z0-9]) (?:
+        \d{3}_S_\d{4,5} (?!\d)                             # ADNI: 002_S_0413_2006-05-02
+        | OAS\d{5} (?!\d) | OAS\d_\d{4} (?!\d)             # OASIS: OAS30001_MR_d0129, OAS2_0001_MR1
+        | BraTS-(?:[a-z]+-)+\d{4,5} (?!\d)                 # BraTS since 2023: BraTS-GLI-00000-001
+    )"""
+)
+_STAGE1_ENDING = re.compile(r"(_v\d{2,}|_free)$")
+_STAGE1_ENDINGS = re.compile(r"(_v\d{2,}|_free)?(val)?$")
+_SEPARATORS = "_. -"
+
+# What a name may end in when it is one of several of a subject.
+_DATE = r"(?:19|20)\d\d(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)(?:0[1-9]|[12]\d|3[01])(?:T?\d{4,6})?"
+_VISIT = (
+    r"\d*(?:baseline|base|bl|follow[-_]?up|fu|pre|post|(?:pre|post)[-_]?op|visit|month|months|week|weeks|day|"
+    r"days|year|years|yr|mo|wk|session|sess|ses|time[-_]?point|time|tp|scan|rescan|retest|initial|first|second|"
+    r"third|final|wave|screening)(?:[-_]?\d+[a-z]?)?"
+)
+_SHORT_VISIT = r"(?:v|t|m|w|d|y|s|e|mr)\d{1,4}|\d{1,2}[mwdy]|test"
+_NUMBER = r"\d{1,2}|[a-e]"
+_AFTER = r"(?:[_. -](?:nifti|nii|flair|mri?|brain))*$"  # which says nothing of who or when
+_SESSION = re.compile(
+    rf"""(?ix) ^(?P<stem>.*?)
+    (?P<ending>
+        (?:[_. -]+ (?:{_DATE} | (?P<visit>{_VISIT}) | {_SHORT_VISIT}))+ (?:[_. -]+\d{{1,2}})?
+        | [_. -]+ (?P<number>{_NUMBER})
+        | (?<=\d) (?P<letter>[a-e])
+    ) {_AFTER}"""
+)
+# A number in these is not that of a subject.
+_NO_SUBJECT = re.compile(
+    r"(?i)(?:site|cent(?:er|re)|cohort|study|hospital|scanner|group|batch|fold|set|dataset|phase|part|series|brats|"
+    r"oasis|adni|isles|wmh|train(?:ing)?|test|val(?:idation)?)\d*|\d(?:\.\d)?T"
+)
+_MOST_SESSIONS = 10  # by number: with more it is rather a study and its subjects
+
+
+def subject_of(name: str, pattern: str | None = None, known: str = "") -> str:
+    """Who was scanned: of the scan's `name` the first group of `pattern`, or all that it matches.
+
+    Where it does not match, `known` is looked at, by which the layout knows the subject. Without a pattern
+    that is the subject, or else what the conventions of BIDS, ADNI, OASIS and BraTS say, or else the name
+    without `_v03` or `_free`, by which Stage 1 tells apart what it makes of one scan.
+    Raises InputError if the pattern matches neither.
+    """
+    if pattern is None:
+        match = _CONVENTIONS.search(name)
+        return known or (match[0] if match else _STAGE1_ENDING.sub("", name) or name)
+    found = re.search(pattern, name) or (re.search(pattern, known) if known else None)
+    if found is None:
+        raise InputError(f"--subject-pattern {pattern!r}: does not match {name!r}")
+    return (found[1] if found.re.groups and found[1] else found[0]) or name
+
+
+def subject_of_case(name: str, pattern: str | None = None, known: str = "") -> str:
+    """`subject_of`, where `name` may be that of a Stage 1 case: its `val` goes too without a pattern."""
+    if pattern is not None:
+        return subject_of(name, pattern, known)
+    whole = known or name
+    return subject_of(_STAGE1_ENDINGS.sub("", whole) or whole)
+
+
+def session_of(name: str, subject: str) -> str:
+    """What is left of a scan's `name` without its subject; '' if that is all."""
+    before, found, after = name.partition(subject)
+    if not found:
+        return name
+    return "_".join(part.strip(_SEPARATORS) for part in (before, after) if part.strip(_SEPARATORS))
+
+
+def check_pattern(pattern: str | None) -> None:
+    """Raise InputError for a --subject-pattern that is no regular expression."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise InputError(f"--subject-pattern {pattern!r}: {error}") from error
+
+
+def caution_of_sessions(subjects: Mapping[str, str], pattern: str | None = None) -> str:
+    """One line about scans that look like sessions of one subject and count as subjects of their own.
+
+    `subjects` by the name of the scan. The line names the option that joins them; '' if there are none, or
+    if the user has said by a `pattern` what a subject is.
+    """
+    if pattern is not None:
+        return ""
+    alike = _alike([name for name, subject in subjects.items() if subject == name])
+    if not alike:
+        return ""
+    first, second, *_ = next(iter(alike.values()))
+    count = sum(map(len, alike.values()))
+    rest = f" ({count} names of this kind)" if count > 2 else ""
+    option = _pattern_for(alike, subjects) or "REGEX"
+    return (
+        f"{first} and {second} look like sessions of one subject and count as two subjects{rest}; a split "
+        f"may part them: --subject-pattern {shlex.quote(option)} joins them"
+    )
+
+
+def _alike(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names that differ in what looks like a session, two or more of each, by what they share."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    numbered = set()
+    listed = sorted(names)
+    for name in listed:
+        match = _SESSION.match(name)
+        if match is None:
+            continue
+        stem = match["stem"]
+        last = re.split(f"[{_SEPARATORS}]", stem)[-1]
+        if _NO_SUBJECT.fullmatch(last) or not (re.search(r"\d", last) or (match["visit"] and stem)):
+            continue
+        groups[stem].append(name)
+        if match["number"] or match["letter"]:
+            numbered.add(stem)
+    for name in listed:  # the first session of a subject may go without an ending
+        stem = re.sub(rf"(?i){_AFTER}", "", name)
+        if stem in groups and name not in groups[stem]:
+            groups[stem].insert(0, name)
+    return {
+        stem: found
+        for stem, found in groups.items()
+        if 1 < len(found) and (stem not in numbered or len(found) <= _MOST_SESSIONS)
+    }
+
+
+def _pattern_for(alike: Mapping[str, Collection[str]], subjects: Mapping[str, str]) -> str:
+    """A --subject-pattern that joins the names of each group, and no others; '' if none was found."""
+    wanted = {**subjects, **{name: stem for stem, names in alike.items() for name in names}}
+    by_digits = sorted({re.sub(r"\d+", r"\\d+", re.escape(stem)).replace(r"\-", "-") for stem in alike})
+    by_letters = sorted({re.sub(r"(?<!\\)[A-Za-z]+", "[A-Za-z]+", shape) for shape in by_digits})
+    for shapes in (by_digits, by_letters, [re.escape(stem).replace(r"\-", "-") for stem in alike]):
+        for pattern in ("|".join(shapes), "|".join([*shapes, ".+"])):
+            if len(pattern) <= 120 and _joins(pattern, wanted):
+                return pattern
+    return ""
+
+
+def _joins(pattern: str, wanted: Mapping[str, str]) -> bool:
+    """Whether `pattern` parts the names into the same subjects as `wanted` does."""
+    try:
+        pairs = {(subject_of(name, pattern), subject) for name, subject in wanted.items()}
+    except InputError:
+        return False
+    return len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
