@@ -6,10 +6,12 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,6 @@ from synthtumour.stage1.synthesis import Synthesis, synthesise
 from synthtumour.volume.volume import Volume
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
 MakeHead = Callable[..., Path]
 
 
@@ -39,6 +39,18 @@ def head_image(
     skull: bool = False,
 ) -> tuple[sitk.Image, sitk.Image]:
     """A textured int16 'head' and its brain mask in LPS order: ellipsoid brain, dark ventricle, zero air."""
+    image, brain = _head(tuple(size_mm), tuple(spacing), oblique_deg, seed, skull)
+    return sitk.Image(image), sitk.Image(brain)
+
+
+@lru_cache(maxsize=64)
+def _head(
+    size_mm: tuple[float, float, float],
+    spacing: tuple[float, float, float],
+    oblique_deg: float,
+    seed: int,
+    skull: bool,
+) -> tuple[sitk.Image, sitk.Image]:
     size = np.rint(np.array(size_mm) / spacing).astype(int)
     rng = np.random.default_rng(seed)
     axes = [(np.arange(n) + 0.5) / n * 2 - 1 for n in size]
@@ -66,23 +78,23 @@ def head_image(
 def make_head(tmp_path: Path) -> MakeHead:
     """make_head('subject', orientation='RAS', ...) writes flair.nii.gz and its mask: the scan's path."""
 
-    def make(
-        name: str = "subject",
-        orientation: str = "LPS",
-        mask: bool = True,
-        extension: str = ".nii.gz",
-        **how: object,
-    ) -> Path:
-        image, brain = head_image(**how)  # type: ignore[arg-type]
-        folder = tmp_path / name
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"flair{extension}"
-        sitk.WriteImage(sitk.DICOMOrient(image, orientation), str(path))
-        if mask:
-            sitk.WriteImage(sitk.DICOMOrient(brain, orientation), str(folder / "flair_brainmask.nii.gz"))
-        return path
+    def make(name: str = "subject", orientation: str = "LPS", **how: Any) -> Path:
+        return write_head(tmp_path / name, orientation, **how)
 
     return make
+
+
+def write_head(
+    folder: Path, orientation: str = "LPS", mask: bool = True, extension: str = ".nii.gz", **how: Any
+) -> Path:
+    """A scan in `folder`, with its mask beside it unless that is not wanted: the scan's path."""
+    image, brain = head_image(**how)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"flair{extension}"
+    sitk.WriteImage(sitk.DICOMOrient(image, orientation), str(path))
+    if mask:
+        sitk.WriteImage(sitk.DICOMOrient(brain, orientation), str(folder / "flair_brainmask.nii.gz"))
+    return path
 
 
 def in_order(path: Path, orientation: str = "RAS") -> np.ndarray:
@@ -206,8 +218,6 @@ def write_donor(
 
 
 DIVERSE = replace(PRESETS["diverse"], max_volume_mm3=40_000.0)
-
-
 PLAIN = replace(DIVERSE, distractor_probability=0.0, num_tumours=(1, 1))
 
 
@@ -237,12 +247,8 @@ def integer_head() -> tuple[Volume, Volume]:
 
 
 NAN, INF = float("nan"), float("inf")
-
-
-TINY = {"size_mm": (60.0, 72.0, 54.0), "spacing": (4.0, 4.0, 4.0)}
-
-
-TINY_VOLUMES = ["--min-volume", "500", "--max-volume", "2000"]
+TINY = {"size_mm": (96.0, 114.0, 90.0), "spacing": (6.0, 6.0, 6.0)}  # a brain of 260 ml
+TINY_VOLUMES = ["--min-volume", "2000", "--max-volume", "8000"]
 
 
 def resect(*args: object) -> int:
@@ -263,14 +269,23 @@ def images_in(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.nii.gz")}
 
 
-@pytest.fixture
-def folders(make_head: MakeHead, tmp_path: Path) -> Path:
-    """Three donors under D, two healthy subjects under H, in several orientations and spacings."""
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `folders` holds; to be copied and not to be changed."""
+    place = tmp_path_factory.mktemp("folders")
     for n, orientation in enumerate(["LPS", "RAS", "PIR"]):
         offset = (18.0 - 30 * (n == 1), 8.0, 10.0 * (n - 1))
-        write_donor(tmp_path / "D", f"patient{n}", orientation, seed=n, offset_ras_mm=offset)
-    make_head("H/h0", "RAS", seed=10, spacing=(1.5, 1.8, 1.5), skull=True)
-    make_head("H/h1", "LAS", seed=11, spacing=(2.0, 2.0, 3.5), oblique_deg=10.0)
+        write_donor(place / "D", f"patient{n}", orientation, seed=n, offset_ras_mm=offset)
+    write_head(place / "H/h0", "RAS", seed=10, spacing=(1.5, 1.8, 1.5), skull=True)
+    write_head(place / "H/h1", "LAS", seed=11, spacing=(2.0, 2.0, 3.5), oblique_deg=10.0)
+    return place
+
+
+@pytest.fixture
+def folders(made_once: Path, tmp_path: Path) -> Path:
+    """Three donors under D, two healthy subjects under H, in several orientations and spacings."""
+    for folder in ("D", "H"):
+        shutil.copytree(made_once / folder, tmp_path / folder)
     return tmp_path
 
 

@@ -38,6 +38,7 @@ NO_SCALARS = ("complex64", "complex128", "rgb", "vector", "4d", "2d")
 
 
 LONGEST_S = 20.0  # of CPU
+ANY_BRAIN = "--any-brain-volume"
 
 
 @dataclass(frozen=True)
@@ -286,8 +287,10 @@ def options(alone: bool = True) -> Strategy[list[str]]:
     )
     diverse = st.tuples(growing, growing).map(lambda parts: ["--preset", "diverse", *parts[0], *parts[1]])
     preset = st.one_of(st.just([]), diverse)
-    drawn = st.tuples(preset, st.one_of(range_of_volumes, st.just([])), st.lists(one, max_size=3))
-    return drawn.map(lambda parts: [*parts[0], *parts[1], *(word for some in parts[2] for word in some)])
+    brains = st.sampled_from(([], *[[ANY_BRAIN]] * 9))  # most heads here are too small for one
+    volumes = st.one_of(range_of_volumes, st.just([]))
+    drawn = st.tuples(brains, preset, volumes, st.lists(one, max_size=3))
+    return drawn.map(lambda parts: [word for some in (*parts[:3], *parts[3]) for word in some])
 
 
 def said_by(main: Callable[[list[str]], int], *args: object) -> tuple[int, str]:
@@ -540,6 +543,7 @@ MIXING = st.sampled_from(
 
 
 LOOSE = ["--min-volume-ml", "0", "--min-contrast", "0", "--max-brain-fraction", "1", "--min-island-ml", "0"]
+LOOSE += [ANY_BRAIN]
 
 
 @settings(fuzz, max_examples=4)

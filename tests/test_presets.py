@@ -10,7 +10,7 @@ from synthtumour.presets import GLIOMA, PRESETS, preset_of
 
 
 def test_paper_has_the_published_numbers() -> None:
-    """METHOD.md says where they come from."""
+    """Zhang et al., Medical Image Analysis 2025."""
     paper = PRESETS["paper"]
     assert (paper.min_volume_mm3, paper.max_volume_mm3) == (20_000, 80_000)
     assert (paper.intensity_range, paper.core_intensity_range) == ((1.5, 5.0), (0.8, 1.2))

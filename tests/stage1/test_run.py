@@ -21,17 +21,15 @@ def test_a_dataset_without_the_command_line(
 ) -> None:
     for n in range(2):
         make_head(f"in/s{n}", seed=n, **TINY)
-    preset = replace(PRESETS["paper"], min_volume_mm3=500.0, max_volume_mm3=2000.0)
+    preset = replace(PRESETS["paper"], min_volume_mm3=2000.0, max_volume_mm3=8000.0)
     output = tmp_path / "Dataset001_A"
-    asked = Stage1Run(
-        tmp_path / "in", output, preset=preset, any_brain_volume=True, conduct=Conduct(seed=2, workers=1)
-    )
+    asked = Stage1Run(tmp_path / "in", output, preset=preset, conduct=Conduct(seed=2, workers=1))
     assert make_dataset(asked) == 0
     (fold,) = json.loads((output / "splits_final.json").read_text())
     assert [len(fold[side]) for side in ("train", "val")] == [1, 1]
     for row in rows_of(output / "manifest.csv"):
         assert row["status"] == "made" and row["seed"] == "2"
-        assert array(output / f"labelsTr/{row['case']}.nii.gz").sum() * 0.064 == pytest.approx(
+        assert array(output / f"labelsTr/{row['case']}.nii.gz").sum() * 0.216 == pytest.approx(
             float(row["volume_ml"]), abs=1e-3
         )
     assert "2 made" in capsys.readouterr().out
