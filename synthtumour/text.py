@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -16,6 +17,14 @@ def printable(text: str) -> str:
 def print_safely(text: str) -> None:
     """Print `text`, `printable`."""
     print(printable(text))
+
+
+def without_names(said: str, names: Iterable[str]) -> str:
+    """`said` with … for a case's own `names` and for the paths of files of that name."""
+    for name in names:
+        if name in said and not name.isdigit():
+            said = re.sub(rf"(?<![\w-])(\S*/)?{re.escape(name)}(?![\w-])[^\s:;,)]*", "…", said)
+    return said
 
 
 def in_brackets(numbers: Iterable[float]) -> str:

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import math
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ from synthtumour.errors import InputError, reason_of
 from synthtumour.files.staging import write_bytes
 from synthtumour.report.rows import MEASURED, Brains, Names, Row, contrast, short, volume
 from synthtumour.runs.settings import RUN_FILE
-from synthtumour.text import evenly, printable
+from synthtumour.text import evenly, printable, without_names
 
 if TYPE_CHECKING:
     import jinja2
@@ -290,10 +289,8 @@ def _jpeg(path: Path, width: int) -> str:
 
 def _what_is_said(row: Row, column: str) -> tuple[str, str]:
     """The case and what `column` says of it, less its own files' names, so that like reasons are alike."""
-    said = str(row.get(column, ""))
-    for file in (str(row[key]) for key in ("source", "mask") if key in row):
-        said = re.sub(rf"(\S*/)?{re.escape(file)}", "…", said)
-    return str(row["case"]), said.removeprefix("…: ")
+    files = [str(row[key]) for key in ("source", "mask") if row.get(key)]
+    return str(row["case"]), without_names(str(row.get(column, "")), files).removeprefix("…: ")
 
 
 def _grouped(names: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

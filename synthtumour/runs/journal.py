@@ -222,7 +222,6 @@ class Journal:
         if not self._outputs.ours.issuperset(reserved):
             self._lines.append({"reserved": reserved}, sync=True)
             self._outputs.ours.update(reserved)
-        sync_folder(self.folder)  # that run.json and the journal are there
         return [f"{relative}: changed since it was made, or elsewhere; left as it is" for relative in changed]
 
     @contextlib.contextmanager
@@ -231,6 +230,7 @@ class Journal:
         self._staging.choose({output.parent for case in cases for output in case.outputs})
         folders = [self._relative(folder) for folder in self._staging.folders]
         self._lines.append({"staging": folders}, sync=bool(folders))
+        sync_folder(self.folder)  # that run.json and the journal are there
         try:
             self._staging.make()
             if not all(case.there for case in cases):  # not for pictures alone

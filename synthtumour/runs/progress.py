@@ -8,17 +8,17 @@ how many cases were made, and what failed).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from synthtumour.text import printable
+from synthtumour.text import printable, without_names
 
 if TYPE_CHECKING:
     from synthtumour.runs.cases import Report
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
 _FIRST_WORDS = {"FAILED": _RED, "warning": _YELLOW, "interrupted:": _YELLOW, "next:": _BOLD}
 _LINE_EVERY_S = 60.0
+_NAMED, _REASONS = 3, 20  # names of one reason, and reasons, that are said of cases that failed
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
@@ -114,19 +116,49 @@ def tell_outcome(report: Report, tell: str, what: str = "cases") -> None:
     there = report.made + report.kept
     if report.interrupted:
         always(f"interrupted: {there} of {len(report.rows)} {what} are there; the same command carries on")
-    elif not (report.made or report.failed or report.missing):
+    elif not (report.made or report.failed or report.missing or report.drawn):
         say(f"nothing to do: all {report.kept} {what} are there already")
     made, failed = f"{report.made} made", f"{len(report.failed)} failed"
     made = coloured(made, _GREEN, sys.stdout) if report.made else made
     failed = coloured(failed, _RED, sys.stdout) if report.failed else failed
     print(f"{what}: {made}, {report.kept} kept from before, {failed}")
-    for reason, names in groupby(report.failed, key=lambda entry: entry[1]):
-        always(f"  FAILED {', '.join(name for name, _ in names)}: {reason}")
-    for row in report.rows:
-        if row["warnings"]:
-            say(f"  warning {row['case']}: {row['warnings']}")
+    if report.drawn:
+        say(f"pictures drawn of {report.drawn} of those kept")
+    for line in by_reason(_told_of(report, "reason")):
+        always(f"  FAILED {line}")
+    for line in by_reason(_told_of(report, "warnings")):
+        say(f"  warning {line}")
     for note in report.notes:
         (always if report.missing else say)(f"  note {note}")
+
+
+def _told_of(report: Report, column: str) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Of the cases of which `column` says something: the name, what it says, their own files."""
+    for row in report.rows:
+        if said := row[column]:
+            own = [str(row[key]) for key in ("source", "mask") if row.get(key)]
+            yield str(row["case"]), str(said), own
+
+
+def by_reason(told: Iterable[tuple[str, str, Sequence[str]]]) -> list[str]:
+    """'a, b, c, ... (12 in all): reason' of (name, reason, files), the most frequent reason first.
+
+    Reasons are one if they differ in a case's own name and files and in numbers: then the first is shown.
+    """
+    groups: dict[str, list[tuple[str, str, str]]] = {}
+    for name, reason, files in told:
+        general = without_names(reason, (*files, name))
+        groups.setdefault(_NUMBER.sub("#", general), []).append((name, reason, general))
+    lines = []
+    for alike in sorted(groups.values(), key=len, reverse=True):
+        reasons, wordings = ({entry[n] for entry in alike} for n in (1, 2))
+        names, (_, reason, first) = ", ".join(name for name, _, _ in alike[:_NAMED]), alike[0]
+        more = f", ... ({len(alike)} in all)" if len(alike) > _NAMED else ""
+        shown = reason if len(reasons) == 1 else first.removeprefix("…: ")
+        lines.append(f"{names}{more}: {shown}{' (and the like)' if len(wordings) > 1 else ''}")
+    if len(lines) > _REASONS:
+        lines[_REASONS:] = [f"{len(lines) - _REASONS} more reasons; the tables have all of them"]
+    return lines
 
 
 def tell_shard(report: Report, shard: Shard, tell: str) -> None:

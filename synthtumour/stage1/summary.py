@@ -7,7 +7,7 @@ from synthtumour.dataset.nnunet import Dataset
 from synthtumour.dataset.subjects import Found
 from synthtumour.report.page import SHEET_FILE
 from synthtumour.runs.cases import Report
-from synthtumour.runs.progress import speaker, tell_outcome, typed
+from synthtumour.runs.progress import by_reason, speaker, tell_outcome, typed
 from synthtumour.runs.settings import MANIFEST_FILE
 from synthtumour.stage1.plan import PREVIEWS_FOLDER, Stage1Run
 
@@ -26,8 +26,8 @@ def tell_summary(asked: Stage1Run, dataset: Dataset, found: Found, report: Repor
     counts = {"scan": len(found.scans), "subject": len({scan.subject for scan in found.scans})}
     what = " of ".join(f"{count} {one}{'s' * (count != 1)}" for one, count in counts.items())
     say(f"input: {what} ({found.layout}), {len(found.skipped)} entries skipped")
-    for name, reason in found.skipped:
-        say(f"  skipped {name}: {reason}")
+    for line in by_reason((name, reason, ()) for name, reason in found.skipped):
+        say(f"  skipped {line}")
     ours = {
         dataset.image(case, channel)
         for case in (*training, *validation)

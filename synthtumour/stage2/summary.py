@@ -9,7 +9,7 @@ from synthtumour.presets import Mixing
 from synthtumour.report.page import SHEET_FILE
 from synthtumour.runs.cases import Report
 from synthtumour.runs.conduct import Conduct
-from synthtumour.runs.progress import speaker, tell_outcome, typed
+from synthtumour.runs.progress import by_reason, speaker, tell_outcome, typed
 from synthtumour.runs.table import write_table
 from synthtumour.stage2.gate import UNUSABLE, Rejection, tally
 from synthtumour.stage2.plan import PICTURES_FOLDER, REJECTED_FILE, Stage2Run
@@ -67,9 +67,10 @@ def say_what_there_is(
     ):
         of_role = [one for one in rejected if one.role == role]
         say(f"{what}: {used} used, {tally(of_role)}")
-        for one in of_role:
-            fails = role == "healthy" or one.kind == UNUSABLE  # the exit code is 1 then
-            speaker("usual" if fails else tell)(f"  rejected {one.name}: {one.reason}")
+        for fails in (True, False):  # the exit code is 1 for those
+            told = [one for one in of_role if (role == "healthy" or one.kind == UNUSABLE) == fails]
+            for line in by_reason((one.name, one.reason, ()) for one in told):
+                speaker("usual" if fails else tell)(f"  rejected {line}")
     say(f"mixed images: {asked.mixed_images}")
     say(f"their labels: {asked.mixed_labels}")
     say(f"every case, drawn and measured: {asked.mix_ids}")
