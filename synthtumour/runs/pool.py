@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from pathlib import Path
 
 from synthtumour.errors import reason_of
 from synthtumour.runs.worker import Entries, Task, begin_worker, make_cases
@@ -19,36 +16,6 @@ from synthtumour.runs.worker import Entries, Task, begin_worker, make_cases
 _PRELOAD = ("numpy", "SimpleITK", "synthtumour.volume")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_ITK_THREAD = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
-
-
-def usable_cores(membership: Path = Path("/proc/self/cgroup"), control: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores this process may use: its CPU affinity, less where a cgroup (v1 or v2) holds it to fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError):
-        for line in membership.read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            root = control / controllers if controllers else control
-            # Inside a container the group's path may be the host's, which is not there: its parents are.
-            for place in (root / group.lstrip("/"), *(root / group.lstrip("/")).parents):
-                cores = min(cores, _quota(place))
-                if place == root:
-                    break
-    return cores
-
-
-def _quota(group: Path) -> int:
-    """Whole cores a cgroup directory grants, at least 1; a very large number if it does not limit them."""
-    with contextlib.suppress(OSError, ValueError):
-        if (group / "cpu.max").is_file():
-            quota, period = (group / "cpu.max").read_text().split()
-        else:
-            quota = (group / "cpu.cfs_quota_us").read_text()
-            period = (group / "cpu.cfs_period_us").read_text()
-        if quota != "max" and int(quota) > 0:
-            return max(1, int(quota) // int(period))
-    return sys.maxsize
 
 
 class Workers:

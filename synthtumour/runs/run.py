@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from synthtumour.errors import InputError
 from synthtumour.runs.cases import Case, Group, Report, report_of
 from synthtumour.runs.journal import Journal
+from synthtumour.runs.limits import usable_cores
 from synthtumour.runs.loop import tasks_of, work_through
-from synthtumour.runs.pool import Workers, usable_cores
+from synthtumour.runs.pool import Workers
 from synthtumour.runs.settings import MANIFEST_FILE
 from synthtumour.runs.shards import shard_of_each
 from synthtumour.runs.table import write_table

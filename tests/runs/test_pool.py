@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synthtumour.runs.pool import usable_cores
+from synthtumour.runs.limits import usable_cores
 from tests.runs.conftest import groups_in, logged, manifest, run, start
 
 
