@@ -98,6 +98,7 @@ def in_one_folder(entries: Sequence[Path], image_name: str | None, mask_name: st
     """Scans side by side: nnU-Net's CASE_0000.nii.gz, or as `image_name` says."""
     scans: dict[str, Scan] = {}
     skipped = []
+    masks = {case_of(entry, mask_name, "", masks=True): entry for entry in entries if mask_name}
     for entry in entries:
         is_file = os.path.isfile(entry)  # which is False, too, where that cannot be asked
         if entry.is_dir():
@@ -110,7 +111,10 @@ def in_one_folder(entries: Sequence[Path], image_name: str | None, mask_name: st
         if case in scans:
             skipped.append((entry.name, f"the same case as {scans[case].image.name}"))
         else:
-            scans[case] = Scan(case, "", "", entry, _mask_of_case(entry, case, mask_name))
+            mask = _mask_of_case(entry, case)
+            if mask_name is not None:
+                mask = masks.get(case) or masks.get(stem_of(entry)) or entry.with_name(f"{case}_{mask_name}")
+            scans[case] = Scan(case, "", "", entry, mask)
     used = {file for scan in scans.values() for file in (scan.image, scan.mask)}
     known = {name for name, _ in skipped}
     wanted = image_name or f"{_NNUNET_IMAGE}.nii.gz"
@@ -124,9 +128,7 @@ def in_one_folder(entries: Sequence[Path], image_name: str | None, mask_name: st
     return Found(layout, tuple(scans.values()), tuple(skipped))
 
 
-def _mask_of_case(image: Path, case: str, mask_name: str | None) -> Path | None:
-    if mask_name is not None:
-        return file_of_case(image.parent, case, mask_name) or image.with_name(f"{case}_{mask_name}")
+def _mask_of_case(image: Path, case: str) -> Path | None:
     usual = (image.with_name(f"{case}_brainmask{extension}") for extension in EXTENSIONS)
     return brain_mask_beside(image) or first_taken(usual)
 

@@ -72,8 +72,8 @@ def usual_in_folder(folder: Path) -> list[Path]:
     return _one_of_a_stem(own)
 
 
-def case_of(file: Path, name: str | None, usual: str) -> str | None:
-    """The case that a file among others is the scan of; None if it is none.
+def case_of(file: Path, name: str | None, usual: str, masks: bool = False) -> str | None:
+    """The case that a file among others is the scan of, or with `masks` the mask; None if it is none.
 
     Without a `name` the case is what stands before `_<usual>`, with a name what stands before `_<name>`, and
     with a pattern all up to the end of what its first `*` means.
@@ -85,7 +85,7 @@ def case_of(file: Path, name: str | None, usual: str) -> str | None:
     for ending in with_either_ending(Path(f"_{name}")):
         if file.name.endswith(ending.name):
             return file.name.removesuffix(ending.name)
-    if not is_pattern(name) or not _fits(file, name):
+    if not is_pattern(name) or not _fits(file, name, masks):
         return None
     before, star, after = name.partition("*")
     match = re.fullmatch(f"({_as_regex(before)}.*?){_as_regex(after)}", file.name, re.DOTALL)

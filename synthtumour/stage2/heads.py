@@ -167,11 +167,11 @@ def _labels_by_name(labels: Path, label_name: str | None) -> dict[str, Path]:
 def _label_in_folder(labels: Path, label_name: str | None, images: Path, scan: Scan) -> Path | None:
     """The label of `scan` that lies in `labels` as the scan does in `images`, if it is just one."""
     place = labels / scan.image.parent.relative_to(images)
-    if label_name is None or not place.is_dir():
+    if label_name is None or place == labels or not place.is_dir():
         return None
     own = file_of_case(place, scan.name, label_name)
     files = [file for file in in_folder(place, label_name, masks=True) if file != scan.image]
-    return own or (files[0] if len(files) == 1 and place != labels else None)
+    return own or (files[0] if len(files) == 1 else None)
 
 
 def _subjects_of_stage1(manifest: Path) -> dict[str, tuple[str, str]]:

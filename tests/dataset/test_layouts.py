@@ -109,6 +109,16 @@ def test_flat_folders(tmp_path: Path) -> None:
             ("IXI025-Guys-0852", "IXI025-Guys-0852_brainmask.nii"),
         ]
         assert [name for name, _ in found.skipped] == ["IXI012-HH-1211-T1.nii.gz"]
+    touch(tmp_path, "IXI012-HH-1211_bm.nii.gz", "IXI025-Guys-0852-FLAIR_bm.nii")
+    for pattern in ("*_bm.nii*", "bm.nii.gz"):
+        found = find_scans(tmp_path, "*-FLAIR.nii.gz", pattern)
+        assert [scan.mask and scan.mask.name for scan in found.scans] == [
+            "IXI012-HH-1211_bm.nii.gz",
+            "IXI025-Guys-0852-FLAIR_bm.nii",
+        ]
+    assert find_scans(tmp_path, "*-FLAIR.nii.gz", "gone.nii.gz").scans[0].mask == (
+        tmp_path / "IXI012-HH-1211_gone.nii.gz"
+    )
 
 
 def test_bids_tells_of_broken_links(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_two_scans_of_one_case_name_are_refused(asked: Stage1Run) -> None:
     """Cases are named in ASCII; two scans must not become one."""
     found = find_scans(asked.input)
     twice = replace(found, scans=(*found.scans, found.scans[0]))
-    with pytest.raises(InputError, match="'s0' and 's0' get the same case name s0"):
+    with pytest.raises(InputError, match="s0/flair.nii.gz and s0/flair.nii.gz both give a case s0"):
         plan(asked, twice, dataset_at(asked.output))
 
 
