@@ -63,7 +63,7 @@ class Job:
 
     def run(self, place: Path, *more: str, **how: object) -> subprocess.CompletedProcess[str]:
         process = self.start(place, *more, **how)  # type: ignore[arg-type]
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def made(self, place: Path) -> dict[str, str]:
@@ -316,7 +316,7 @@ def killed(job: Job, place: Path, number: signal.Signals, of_group: bool, after_
         process.wait(after_s)
     if process.poll() is None:
         (os.killpg if of_group else os.kill)(process.pid, number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert "Traceback" not in err or "return run(" not in err, err  # Python itself may still be starting
     check_whole(job, place)
 
@@ -363,7 +363,7 @@ def test_killed_workers_cost_no_case(
                 dead += 1
         time.sleep(0.005)
     assert dead
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
     assert "Traceback" not in err
     assert differences(job.made(place), expected) == [] and leftovers(place) == []
@@ -371,7 +371,7 @@ def test_killed_workers_cost_no_case(
 
 def test_two_runs_at_once(place: Path, undisturbed: Callable[[Job], dict[str, str]]) -> None:
     runs = [STAGE1.start(place), STAGE1.start(place)]
-    ends = {process.pid: process.communicate(timeout=120)[1] for process in runs}
+    ends = {process.pid: process.communicate(timeout=600)[1] for process in runs}
     winner, loser = sorted(runs, key=lambda process: process.returncode)
     assert (winner.returncode, loser.returncode) == (0, 2)
     assert f"another run is writing here (process {winner.pid} on {socket.gethostname()}" in ends[loser.pid]
@@ -423,7 +423,7 @@ def test_a_scan_that_goes_while_the_run_is_on(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0, 3))
         (place / "H/h1/flair.nii.gz").rename(place / "away.nii.gz")
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
         assert process.returncode in (0, 1, 2) and "Traceback" not in err, err
         check_whole(job, place)
         (place / "away.nii.gz").rename(place / "H/h1/flair.nii.gz")

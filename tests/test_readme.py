@@ -104,6 +104,7 @@ def test_torchio_example_runs(document: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
 
 
+@pytest.mark.slow
 def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
     blocks = STAGE2.split("```")[1::2]
     block = next(b for b in blocks if "prompt_multi_tumor.py --output" in b)

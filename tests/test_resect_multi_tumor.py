@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -63,17 +62,11 @@ def test_script_prints_one_line_and_exits_0(make_head: MakeHead, tmp_path: Path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["image.nii.gz", "label.nii.gz", "subject"]
 
 
-def test_help_answers_at_once_and_names_every_option() -> None:
-    fastest = np.inf
-    for _ in range(3):
-        before = os.times()
-        done = subprocess.run(
-            [sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=True
-        )
-        after = os.times()  # CPU time: a busy machine delays any program
-        took = after.children_user + after.children_system - before.children_user - before.children_system
-        fastest = min(fastest, took)
-    assert fastest < 0.5
+def test_help_needs_no_heavy_import_and_names_every_option() -> None:
+    code = "import resect_multi_tumor as r, sys\ntry: r.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('numpy', 'scipy', 'SimpleITK', 'pandas', 'tqdm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
     for option in (
         "--brain-mask --seed -s --preset --task --min-volume -miv --max-volume -mav --volumes-path -p "
         "--shape --center-ras -r --num-tumours --core-probability --intensity-range --buffer-sigma "
@@ -414,11 +407,11 @@ def test_interrupted_run_leaves_no_half_written_output(
     out.mkdir()
     command = [sys.executable, str(SCRIPT), str(scan), str(out / "i.nii.gz"), str(out / "l.nii.gz")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.time() + 60
+    deadline = time.time() + 600
     while not any(out.iterdir()) and time.time() < deadline and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(when)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     left = sorted(p.name for p in out.iterdir())
     if process.returncode == 0:  # it was faster than the signal
         assert left == ["i.nii.gz", "l.nii.gz"]

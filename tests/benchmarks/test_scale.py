@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_a_few_cases() -> None:
     line = [sys.executable, str(ROOT / "benchmarks/scale.py"), "--cases", "40", "--workers", "1"]
     done = subprocess.run(line, capture_output=True, text=True)

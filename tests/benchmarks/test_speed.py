@@ -33,6 +33,7 @@ def test_rows_have_figures_or_say_what_is_missing(tmp_path: Path) -> None:
             assert "is not installed" in figure["missing"] and figure["missing"] in printed
 
 
+@pytest.mark.slow
 def test_cost_against_cases_and_voxels(make_head: MakeHead, tmp_path: Path) -> None:
     scan = make_head(spacing=(4.0, 4.0, 4.0))
     how = ("--cases", 2, "--numbers", 2, 4, "--spacings", 4, 2)

@@ -102,7 +102,7 @@ def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
             assert process.poll() is None
             time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 143
+        assert process.wait(timeout=600) == 143
     before = json.loads((work / "steps.json").read_text())
     assert "junior: preprocess" in before and "junior: train" not in before
 

@@ -94,7 +94,7 @@ def start(folder: Path, script: Path, sleep: float = 0.3, enough: int = 4) -> su
     text = SCRIPT.format(root=str(Path(__file__).resolve().parents[2]), folder=str(folder), sleep=sleep)
     script.write_text(textwrap.dedent(text))
     process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 600
     while len(list((folder / "made").glob("c*"))) < enough:
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.02)

@@ -56,7 +56,7 @@ def on_terminal(command: list[str], folder: Path, **environment: str) -> tuple[i
         while part := os.read(ours, 65536):
             shown += part
     os.close(ours)
-    return process.wait(timeout=60), shown.decode().replace("\r\n", "\n")
+    return process.wait(timeout=600), shown.decode().replace("\r\n", "\n")
 
 
 def test_a_terminal_gets_a_bar_with_failures_and_colours(prompt: list[str], tmp_path: Path) -> None:

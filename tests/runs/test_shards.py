@@ -163,6 +163,7 @@ def blocks(document: str) -> list[str]:
     return re.findall(r"```(?:bash)?\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.S)
 
 
+@pytest.mark.slow
 def test_slurm_array_of_the_docs(make_head: MakeHead, tmp_path: Path) -> None:
     """The script as printed, a task at a time as Slurm would start them; bytes as those of one run."""
     for n in range(5):
