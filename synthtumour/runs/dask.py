@@ -100,13 +100,15 @@ class Cluster(Executor):
         self, function: Callable[..., Any], /, *args: object, timeout_s: float = _ANSWER_S
     ) -> dict[str, Any]:
         """What `function` returns or raises on each worker, by its address: `client.run`, with a timeout."""
-        run = self.client._run
-        return self.client.sync(run, function, *args, on_error="return", callback_timeout=timeout_s)
+        with _as_tried():
+            run = self.client._run
+            return self.client.sync(run, function, *args, on_error="return", callback_timeout=timeout_s)
 
     def ask_scheduler(self, function: Callable[..., Any], /, *args: object) -> Any:
         """What `function` returns or raises on the scheduler, as `ask_all` has it."""
-        try:
+        with _as_tried():
             run = self.client._run_on_scheduler
+        try:
             return self.client.sync(run, function, *args, callback_timeout=_ANSWER_S)
         except (OSError, distributed.TimeoutError) as error:
             raise self._lost() from error
@@ -117,7 +119,8 @@ class Cluster(Executor):
         """Threads of every worker, by its address."""
         self._require_scheduler()
         try:
-            return dict(self.client.sync(self.client.scheduler.ncores, callback_timeout=_ANSWER_S))
+            with _as_tried():
+                return dict(self.client.sync(self.client.scheduler.ncores, callback_timeout=_ANSWER_S))
         except (OSError, distributed.TimeoutError) as error:
             raise self._lost() from error
 
@@ -188,6 +191,18 @@ def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None
 
 
 @contextlib.contextmanager
+def _as_tried() -> Iterator[None]:
+    """Around calls that distributed does not promise to keep; InputError where they are others."""
+    try:
+        yield
+    except (AttributeError, TypeError) as error:
+        raise InputError(
+            f"--dask: distributed {metadata.version('distributed')} is not one of those that were tried, and "
+            f"differs ({_first_line(error)}); pip install -r requirements-dask.txt"
+        ) from error
+
+
+@contextlib.contextmanager
 def _mark(folder: Path) -> Iterator[Path]:
     """A new empty file in `folder`, or in its nearest parent that is there; removed again."""
     place = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
@@ -249,8 +264,11 @@ def _on_worker(run: str, here: Mapping[str, str], function: Callable[..., Any], 
 def _is_wanted() -> bool:
     """Whether the task in hand still has a client that waits for it: one that was killed does not."""
     worker = distributed.get_worker()
-    task = worker.state.tasks.get(worker.get_current_task())
-    return task is not None and task.state == "executing"
+    try:
+        task = worker.state.tasks.get(worker.get_current_task())
+        return task is not None and task.state == "executing"
+    except AttributeError:  # another distributed than those that were tried: it ends a case later
+        return True
 
 
 def _end(run: str) -> None:

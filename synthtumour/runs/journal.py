@@ -30,6 +30,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -387,7 +388,9 @@ class Journal:
         known = {"case": case.name, "status": status if status in ("made", "failed") else "not made"}
         known["reason"] = entry.get("reason", "")
         rest = {"warnings": "; ".join(entry.get("warnings", ())), "seconds": entry.get("seconds", "")}
-        return {**known, **case.columns, **entry.get("made", {}), **rest, **known}
+        # The same keys for all rows: each case's own copies would be half of the memory that the rows take.
+        made = {sys.intern(key): value for key, value in entry.get("made", {}).items()}
+        return {**known, **case.columns, **made, **rest, **known}
 
     def _relative(self, path: Path) -> str:
         return self._outputs.relative(path)
