@@ -221,3 +221,17 @@ class GateLimits:
     max_outside_fraction: float = 0.2
     min_contrast: float = 0.1
     min_confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How a pseudo-label is refined by the scan's own contrast; chosen on half of 21 real gliomas."""
+
+    smooth_mm: float = 1.5  # Gaussian sigma of the scan that is looked at
+    reach_mm: float = 12.0  # how far from the label tumour is looked for
+    level: float = 0.35  # where the border lies between the tissue's level (0) and the tumour's (1)
+    percentile: float = 80.0  # of the intensities in the label: the tumour's level
+    tissue_mm: float = 9.0  # further from the label than this is tissue
+    core_mm: float = 6.0  # deeper in the label than this stays tumour, whatever its brightness
+    least_ml: float = 0.25  # a smaller label stays as it is
+    least_left: float = 0.3  # so much of a label must be left of it, or it stays as it is
