@@ -91,7 +91,8 @@ def checked_donor(
             f"more than {limits.max_brain_fraction:.0%}",
         )
     contrasts = _contrasts(head, label, raw, limits)
-    confidence = None if softmax_path is None else mean_confidence(softmax_path, pseudo_label, label)
+    probability = None if softmax_path is None else tumour_probability(softmax_path, pseudo_label)
+    confidence = None if probability is None else float(probability[label].mean(dtype=np.float64))
     _check_confidence(confidence, limits)
     measured = {
         "raw_volume_ml": round(raw_ml, 4),
@@ -159,8 +160,8 @@ def clean(mask: np.ndarray, grid: Grid, limits: GateLimits) -> np.ndarray:
     return cleaned
 
 
-def mean_confidence(softmax_path: Path, pseudo_label: Volume, label: np.ndarray) -> float:
-    """Mean probability of tumour inside `label`, from the .npz that nnU-Net writes beside a prediction.
+def tumour_probability(softmax_path: Path, pseudo_label: Volume) -> np.ndarray:
+    """Probability (float32) of any tumour on the label's grid, from the .npz that nnU-Net writes beside it.
 
     nnU-Net v2 keeps (classes, z, y, x) under 'probabilities', v1 under 'softmax'; class 0 is background.
     Raises Rejected for a file that is neither, damaged, or of another size, and InputError for none.
@@ -177,7 +178,7 @@ def mean_confidence(softmax_path: Path, pseudo_label: Volume, label: np.ndarray)
         ) from error
     probabilities = sitk.GetImageFromArray(1 - background)
     probabilities.CopyInformation(image)
-    return float(Volume.from_image(probabilities).array[label].mean(dtype=np.float64))
+    return Volume.from_image(probabilities).array
 
 
 def _background_in(path: Path, size: tuple[int, ...]) -> np.ndarray:
