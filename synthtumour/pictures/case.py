@@ -38,19 +38,31 @@ Legend = Mapping[int, tuple[str, int]]
 WHOLE: Legend = {1: ("label outline", YELLOW)}
 BRATS: Legend = {1: ("core", SKY_BLUE), 2: ("oedema", YELLOW), 3: ("enhancing", VERMILLION)}
 BRAIN: Legend = {1: ("brain mask", SKY_BLUE)}
+BEFORE: Legend = {1: ("label before", SKY_BLUE)}
+REFINED: Legend = {1: ("refined", YELLOW)}
 _MARGIN_MM = 7.0  # at least so much is shown around the brain
 _LEAST_FOR_TISSUE = 0.6  # of the greys, however bright the tumour
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One image of a picture, with the outlines of `label` if there is one, seen as in `look`."""
+    """One image of a picture, with the outlines of `label` if there is one, seen as in `look`.
+
+    `under` is a label of which a thin outline is drawn below those, called and coloured as in BEFORE.
+    """
 
     heading: str
     image: np.ndarray
     label: np.ndarray | None
     look: Look
     legend: Legend = field(default_factory=lambda: WHOLE)
+    under: np.ndarray | None = None
+
+    @property
+    def entries(self) -> tuple[tuple[str, int], ...]:
+        """Of the outlines that it may have, what they are called and their colour."""
+        below = () if self.under is None else tuple(BEFORE.values())
+        return below if self.label is None else (*below, *self.legend.values())
 
 
 def columns_of(
@@ -83,11 +95,11 @@ def preview_picture(columns: Sequence[Column], caption: tuple[str, str]) -> Imag
             cell = _Cell(axis, column.look)
             where = slice(top, top + cell.height), across_column(number)
             canvas[where] = cell.greys(column.image)
+            if column.under is not None:
+                outlines.append((where, *cell.outlines(column.under > 0, BEFORE, thin=True)))
             if column.label is not None:
                 outlines.append((where, *cell.outlines(column.label, column.legend)))
-    over, through = lettering(
-        tuple((c.heading, () if c.label is None else tuple(c.legend.values())) for c in columns)
-    )
+    over, through = lettering(tuple((column.heading, column.entries) for column in columns))
     picture: Image.Image = Image.fromarray(over + (canvas * through).astype(np.uint8))
     write_measures(picture, [column.look.pixels_per_mm for column in columns], caption)
     drawn = np.array(picture)
@@ -156,8 +168,13 @@ class _Cell:
         levels = [look.black, look.tissue, max(look.white, np.nextafter(look.tissue, np.inf))]
         return np.interp(plane, levels, [0, look.tissue_grey * WHITE, WHITE]).astype(np.uint8)
 
-    def outlines(self, label: np.ndarray, legend: Legend) -> tuple[np.ndarray, np.ndarray]:
-        """The outlines in the plane: a bool array of a dark halo, and palette indices, 0 elsewhere."""
+    def outlines(
+        self, label: np.ndarray, legend: Legend, thin: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The outlines in the plane: a bool array of a dark halo, and palette indices, 0 elsewhere.
+
+        They are two pixels wide, or one if `thin`.
+        """
         plane = _plane(label, self._axis, self._look.planes[self._axis])
         parts = [self._interpolated(plane == value) for value in legend]
         likeliest, most = np.zeros(parts[0].shape, np.uint8), 1 - np.sum(parts, axis=0)
@@ -168,7 +185,7 @@ class _Cell:
         for number, (_, colour) in enumerate(legend.values(), 1):
             inside = likeliest == number
             edge = inside & _spread(~inside)
-            colours[inside & _spread(edge)] = colour  # two pixels wide
+            colours[edge if thin else inside & _spread(edge)] = colour
         return _spread(colours > 0), colours
 
     def _interpolated(self, plane: np.ndarray, around: float = 0.0) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthtumour.pictures.case import columns_of, preview_picture
+from synthtumour.pictures.case import BRATS, REFINED, Column, columns_of, look_of, preview_picture
 from tests.conftest import ROOT, MakeHead
 from tests.pictures.conftest import (
     OKABE_ITO,
@@ -64,8 +64,8 @@ def test_brats_values_have_colours_that_the_colour_blind_tell_apart() -> None:
     i, j, k = (int(n) for n in np.argwhere(labels).mean(axis=0))
     labels[i - 3 : i + 3, j - 3 : j + 3, k - 2 : k + 2] = 3
     labels[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = 1
-    columns = columns_of("before", before, "after", after, labels, brain.array)
-    picture = panel(rgb(preview_picture(columns, ("phantom", ""), brats=True)), 0, 2)
+    columns = columns_of("before", before, "after", after, labels, brain.array, BRATS)
+    picture = panel(rgb(preview_picture(columns, ("phantom", ""))), 0, 2)
     assert all(is_colour(picture, colour).sum() > 10 for colour in (YELLOW, SKY_BLUE, VERMILLION))
     assert {YELLOW, SKY_BLUE, VERMILLION} < OKABE_ITO
 
@@ -93,3 +93,26 @@ def test_without_pillow_a_preview_is_refused_before_any_work(make_head: MakeHead
         assert done.returncode == 2 and done.stdout == ""
         assert done.stderr.count("\n") == 1 and "pip install pillow" in done.stderr, done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"in", "without"}
+
+
+def test_a_label_from_before_is_outlined_below_the_refined_one() -> None:
+    before, after, label, brain = phantom("RAS", 0.0)
+    i, j, k = (int(n) for n in np.argwhere(label.array > 0).mean(axis=0))
+    smaller = np.zeros(label.array.shape, np.uint8)
+    smaller[i - 2 : i + 3, j - 2 : j + 3, k - 1 : k + 2] = 1
+    look = look_of(before, after, label.array > 0, brain.array > 0)
+    columns = [
+        Column("", after.array, label.array, look, REFINED, smaller),
+        Column("", after.array, label.array, look, REFINED, label.array),  # nothing was changed
+        Column("", after.array, None, look, REFINED, smaller),
+    ]
+    drawn = rgb(preview_picture(columns, ("phantom", "")))
+    for row in range(3):
+        yellow, blue = (is_colour(panel(drawn, row, 0), colour) for colour in (YELLOW, SKY_BLUE))
+        inner, outer = np.argwhere(blue), np.argwhere(yellow)
+        assert 20 < len(inner) < len(outer)
+        assert (inner.min(axis=0) > outer.min(axis=0)).all() and (inner.max(axis=0) < outer.max(axis=0)).all()
+        same = panel(drawn, row, 1)
+        assert np.array_equal(is_colour(same, YELLOW), yellow) and not is_colour(same, SKY_BLUE).any()
+        alone = panel(drawn, row, 2)
+        assert np.array_equal(is_colour(alone, SKY_BLUE), blue) and not is_colour(alone, YELLOW).any()
