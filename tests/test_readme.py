@@ -50,6 +50,7 @@ OTHERS = {
     "--cpus-per-task",
     "--dependency",
     "--job-name",
+    "--mem",
     "--parsable",
     "--time",
 }

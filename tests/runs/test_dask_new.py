@@ -20,7 +20,9 @@ def test_calls_that_distributed_no_longer_has(
 
     folder = make_head("in/s0").parent
     monkeypatch.delattr(distributed.Client, missing)
-    with distributed.LocalCluster(1, processes=False, dashboard_address=None) as local:
+    with distributed.LocalCluster(
+        1, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address=None
+    ) as local:
         with pytest.raises(InputError, match="not one of those that were tried") as refused:
             with cluster_at(local.scheduler_address, [folder], [folder]):
                 pass

@@ -6,16 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from synthtumour.errors import InputError
-from synthtumour.files.lock import hold
 from synthtumour.runs.cases import Report
-from synthtumour.runs.journal import Journal
 from synthtumour.runs.settings import JOURNAL_FILE
 from tests.runs.conftest import groups_in, manifest, run
 
@@ -69,26 +67,6 @@ def test_a_journal_cut_anywhere_is_carried_on(tmp_path: Path) -> None:
         assert files(folder) == made and len(manifest(folder)) == 6
         assert run_here(folder).kept == 6
         assert [path.name for path in folder.rglob(".*")] == []
-
-
-def test_a_file_that_is_not_what_the_run_makes_fails_its_case_alone(tmp_path: Path) -> None:
-    run_here(tmp_path)
-    lines = (tmp_path / JOURNAL_FILE).read_bytes().splitlines(keepends=True)
-    (tmp_path / JOURNAL_FILE).write_bytes(lines[0])
-    made = files(tmp_path)
-    mine = tmp_path / "made/c1_0.txt"
-    mine.write_bytes(b"m" + mine.read_bytes()[1:])  # of the same length
-    link = tmp_path / "made/c2_0.txt"
-    link.rename(tmp_path / "elsewhere")
-    link.symlink_to(tmp_path / "elsewhere")
-    for _ in range(2):  # a second run does not take them for its own either
-        report = run_here(tmp_path)
-        assert [name for name, _ in report.failed] == ["c1_0", "c2_0"] and report.exit_code == 1
-        assert all("not made by this run" in reason for _, reason in report.failed)
-        assert mine.read_bytes()[:1] == b"m" and link.is_symlink()
-    mine.unlink()
-    link.unlink()
-    assert run_here(tmp_path).exit_code == 0 and files(tmp_path) == made
 
 
 def test_what_a_killed_run_has_not_taken_up_stays_somebody_s(tmp_path: Path) -> None:
@@ -156,17 +134,3 @@ def test_other_versions_are_said_and_kept(tmp_path: Path, monkeypatch: pytest.Mo
     assert run_here(tmp_path).notes == (note,)
     assert run_here(tmp_path, overwrite=True).notes == ()
     assert json.loads((tmp_path / "run.json").read_text())["packages"]["numpy"] == "9.9"
-
-
-def test_a_run_that_waits_says_for_whom_and_goes_on(tmp_path: Path) -> None:
-    said: list[str] = []
-    with ThreadPoolExecutor(1) as pool:
-        with hold(tmp_path, command=("that.py", "--input", "a b")):
-            journal = Journal(tmp_path, {}, wait=said.append)
-            waiting = pool.submit(journal.__enter__)
-            while not said and not waiting.done():
-                pass
-        waiting.result(timeout=10)
-        journal.__exit__()
-    (line,) = said
-    assert line.startswith("waiting") and str(os.getpid()) in line and "that.py --input 'a b'" in line
