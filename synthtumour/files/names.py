@@ -42,7 +42,7 @@ def is_image(file: Path) -> bool:
 
 
 def brain_mask_beside(scan: Path) -> Path | None:
-    """`<stem>_brainmask` beside the scan, as .nii.gz, in the scan's own extension or as .nii; None if absent."""
+    """`<stem>_brainmask` beside the scan, as .nii.gz, in the scan's own format or as .nii; None if absent."""
     stem = stem_of(scan)
     endings = dict.fromkeys((".nii.gz", scan.name[len(stem) :], ".nii"))
     return first_taken(scan.with_name(f"{stem}_brainmask{ending}") for ending in endings)
