@@ -130,3 +130,26 @@ def test_a_folder_without_scans_is_refused_with_a_hint(tmp_path: Path) -> None:
     touch(tmp_path, "bids/dataset_description.json", "bids/sub-01/anat/sub-01_T1w.nii.gz")
     with pytest.raises(InputError, match="holds no scan"):
         find_scans(tmp_path / "bids")
+
+
+def dangle(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to("../.git/annex/objects/Xx/Yy/MD5E-s1--0")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["dataset_description.json", "sub-1/anat/sub-1_FLAIR.nii.gz", "sub-2/ses-a/anat/sub-2_FLAIR.nii.gz"],
+        ["a/flair.nii.gz", "b/flair.nii.gz"],
+        ["c/c_flair.nii", "d/d_flair.nii"],
+        ["A_0000.nii.gz", "B_0000.nii.gz"],
+    ],
+)
+def test_all_links_broken(tmp_path: Path, names: list[str]) -> None:
+    touch(tmp_path, *(name for name in names if name.endswith("json")))
+    dangle(tmp_path, *(name for name in names if not name.endswith("json")))
+    with pytest.raises(InputError, match=r"holds no scan .*2 broken links \(.*\): datalad get"):
+        find_scans(tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from synthtumour.errors import InputError
 from synthtumour.runs.loop import _executor_failure
 from synthtumour.runs.worker import make_cases
 from tests.conftest import ROOT, MakeHead
@@ -284,3 +285,22 @@ def test_the_lines_of_the_docs(cluster: Cluster, scans: Path, tmp_path: Path) ->
     assert len(images(tmp_path / "nnUNet_raw/Dataset101_SynthTumour")) == 2 * SCANS
     cluster.processes[-1].terminate()  # its nannies end the workers
     cluster.processes[-1].wait(timeout=30)
+
+
+@pytest.mark.parametrize("missing", ["_run", "_run_on_scheduler"])
+def test_calls_that_distributed_no_longer_has(
+    missing: str, make_head: MakeHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    from synthtumour.runs.dask import cluster_at
+
+    folder = make_head("in/s0").parent
+    monkeypatch.delattr(distributed.Client, missing)
+    with distributed.LocalCluster(
+        1, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address=None
+    ) as local:
+        with pytest.raises(InputError, match="not one of those that were tried") as refused:
+            with cluster_at(local.scheduler_address, [folder], [folder]):
+                pass
+    assert "\n" not in str(refused.value) and distributed.__version__ in str(refused.value)

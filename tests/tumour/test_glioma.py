@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from synthtumour.errors import InputError
+from synthtumour.presets import PRESETS
 from synthtumour.stage1.record import resynthesise
+from synthtumour.stage1.synthesis import synthesise
+from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume
-from tests.conftest import PLAIN, synthesised
+from tests.conftest import PLAIN, ROOT, synthesised
 
 
 def test_a_tumour_below_a_voxel_is_never_an_empty_label(head: tuple[Volume, Volume]) -> None:
@@ -40,3 +43,51 @@ def test_nodules_have_one_to_three_times_the_least_volume(head: tuple[Volume, Vo
 
     nodules = volumes(1.0)
     assert 2_000 <= min(nodules) and max(nodules) <= 6_000 < max(volumes(0.0))
+
+
+CORED = replace(
+    PRESETS["diverse"],
+    core_probability=1.0,
+    distractor_probability=0.0,
+    labels="brats",
+    nodule_probability=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Volume, Volume]:
+    scan, brain = (
+        read_volume(ROOT / f"DemoData/sim-01/{name}.nii.gz") for name in ("flair", "flair_brainmask")
+    )
+    return scan.with_array(scan.array.astype(np.float32)), brain
+
+
+@pytest.mark.parametrize("seed", [3, 4, 7])
+def test_a_core_is_at_its_own_level_in_either_task(demo: tuple[Volume, Volume], seed: int) -> None:
+    scan = demo[0].array
+    one = replace(CORED, num_tumours=(1, 1), several_probability=0.0)
+    made = synthesise(*demo, one, seed=seed, task="val")
+    (tumour,) = made.record["tumours"]
+    core = tumour["core"]
+    factor, inner = tumour["intensity"]["factor"], 3 if core["enhancing"] else 1
+    levels = {2: factor, inner: core["level"]}
+    if core["rim_mm"] and not core["enhancing"]:
+        levels[3] = core["rim_level"]
+    for value, level in levels.items():
+        part = (made.label.array == value) & (scan > 0)
+        assert part.any()
+        assert np.median(made.image.array[part] / scan[part]) == pytest.approx(level, rel=1e-3)
+
+
+@pytest.mark.parametrize("preset", [CORED, replace(PRESETS["paper"], core_probability=1.0)])
+def test_rings_have_no_core_and_their_record_none(demo: tuple[Volume, Volume], preset: object) -> None:
+    rings = replace(preset, val_task="rings")  # type: ignore[type-var]
+    made = synthesise(*demo, rings, seed=3, task="val")
+    training = synthesise(*demo, rings, seed=3, task="train")
+    assert training.record["tumours"][0]["core"] is not None
+    assert [tumour["core"] for tumour in made.record["tumours"]] == [None] * len(made.record["tumours"])
+    assert made.record["tumours"][0]["intensity"].get("core_factor") is None
+    assert made.record["tumours"][0]["shape"] == training.record["tumours"][0]["shape"]
+    assert set(np.unique(made.label.array)) <= {0, 1} if rings.labels == "whole" else {0, 2}  # type: ignore[attr-defined]
+    again = resynthesise(*demo, made.record)
+    assert np.array_equal(again.image.array, made.image.array)
