@@ -57,7 +57,7 @@ def _for_training(asked: Stage1Run, dataset: Dataset, report: Report, has_split:
     """What to know, and to type, to train on a dataset that is complete."""
     said = []
     rows = [row for row in report.rows if row["status"] == "made" and row["split"] == "train"]
-    sizes = {float(str(row["head_scale"])) for row in rows}
+    sizes = {float(str(row["head_scale"])) for row in rows if row["variant"] != ""}  # not of untouched scans
     if sizes - {1.0}:
         which = f"{min(sizes):g} to {max(sizes):g} times the size they were scanned in"
         said.append(f"training heads: {which} (--head-scale 1 1 leaves them)")
