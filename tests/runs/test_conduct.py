@@ -17,9 +17,11 @@ def test_processes_here_are_the_rule() -> None:
         assert working.executor is None
 
 
-def test_a_part_of_a_run() -> None:
-    assert Conduct().sharing == {"shard": None, "finalise": False}
-    assert Conduct(shard=Shard(2, 8)).sharing == {"shard": Shard(2, 8), "finalise": False}
+def test_a_part_of_a_run_and_what_others_are_told_of_it() -> None:
+    usual = {"shard": None, "finalise": False, "command": ()}
+    assert Conduct().sharing == usual
+    part = Conduct(shard=Shard(2, 8), command=("prompt", "--shard", "2/8"))
+    assert part.sharing == {**usual, "shard": Shard(2, 8), "command": ("prompt", "--shard", "2/8")}
 
 
 def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
