@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 SCRIPTS = [ROOT / f"{name}_multi_tumor.py" for name in ("resect", "prompt")]
-SCRIPTS.append(ROOT / "stage2_mixed_with_pseudo_label.py")
+SCRIPTS += [ROOT / f"{name}_pseudo_label.py" for name in ("stage2_mixed_with", "refine")]
 PACKAGE = sorted((ROOT / "synthtumour").rglob("*.py"))
 LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
 

@@ -1,4 +1,4 @@
-"""`pip install .` gives three commands; `python -m synthtumour` lists them; completion and pins."""
+"""`pip install .` gives four commands; `python -m synthtumour` lists them; completion and pins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ import pytest
 from synthtumour import __version__
 from tests.conftest import ROOT
 
-COMMANDS = ("resect_multi_tumor", "prompt_multi_tumor", "stage2_mixed_with_pseudo_label")
+COMMANDS = (
+    "resect_multi_tumor",
+    "prompt_multi_tumor",
+    "stage2_mixed_with_pseudo_label",
+    "refine_pseudo_label",
+)
 
 
 def said(*command: object, **how: object) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import prompt_multi_tumor
+import refine_pseudo_label
 import resect_multi_tumor
 import stage2_mixed_with_pseudo_label
 from tests.conftest import ROOT, MakeHead, head_image, with_tumour, write
@@ -25,7 +26,12 @@ DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 
 SCRIPTS = {
     script.__name__: script.build_parser()
-    for script in (resect_multi_tumor, prompt_multi_tumor, stage2_mixed_with_pseudo_label)
+    for script in (
+        resect_multi_tumor,
+        prompt_multi_tumor,
+        stage2_mixed_with_pseudo_label,
+        refine_pseudo_label,
+    )
 }
 
 
@@ -94,6 +100,15 @@ def test_python_example_runs(tmp_path: Path) -> None:
     (tmp_path / "DemoData").symlink_to(ROOT / "DemoData")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
     assert {"test_img.nii.gz", "test_lab.nii.gz"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_refinement_example_runs_after_the_first(tmp_path: Path) -> None:
+    first, second = re.findall(r"```python\n(.*?)```", README, re.S)[:2]
+    assert "refined" in second and sum(bool(line.strip()) for line in second.splitlines()) == 5
+    (tmp_path / "DemoData").symlink_to(ROOT / "DemoData")
+    command = [sys.executable, "-c", first + second]
+    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
+    assert (tmp_path / "refined.nii.gz").is_file()
 
 
 @pytest.mark.peer

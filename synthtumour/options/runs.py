@@ -11,11 +11,12 @@ from synthtumour.runs.conduct import Conduct
 HDBET = "hdbet"  # the word that --brain-mask takes in place of a file
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Options of a run over many cases, and those of every script."""
-    parser.add_argument(
-        "--seed", "-s", type=seed, default=0, help="same seed, same cases (default: %(default)s)"
-    )
+def add_run_options(parser: argparse.ArgumentParser, draws: bool = True) -> None:
+    """Options of a run over many cases, with a seed if it `draws` anything, and those of every script."""
+    if draws:
+        parser.add_argument(
+            "--seed", "-s", type=seed, default=0, help="same seed, same cases (default: %(default)s)"
+        )
     parser.add_argument(
         "--workers", "-w", type=int, metavar="N", help="worker processes (default: the usable cores)"
     )
@@ -88,7 +89,7 @@ def conduct_from(args: argparse.Namespace) -> Conduct:
         "--workers counts processes here, --dask takes a cluster's; give either",
     )
     return Conduct(
-        seed=args.seed,
+        seed=getattr(args, "seed", 0),
         workers=args.workers,
         dask=args.dask,
         shard=shard_from(args.shard) if args.shard else None,

@@ -16,7 +16,7 @@ from synthtumour.pictures.lettering import SMALL, TEXT, font, shortened
 from synthtumour.text import evenly, volume_text
 
 _SHEET_CASES, _SHEET_COLUMNS, _SHEET_TEXT = 54, 6, 38  # less than 3000 pixels high
-_SIDES = {"train": "training", "val": "validation"}
+_SIDES = {"train": "training", "val": "validation", "": "refined"}  # the last where there is no split
 
 
 def write_contact_sheet(path: Path, rows: Sequence[Mapping[str, object]], pictures: Path, title: str) -> None:
@@ -27,11 +27,11 @@ def write_contact_sheet(path: Path, rows: Sequence[Mapping[str, object]], pictur
 def contact_sheet(rows: Sequence[Mapping[str, object]], pictures: Path, title: str) -> Image.Image:
     """The outlined axial plane of some of the cases in `rows`, evenly chosen from each side of the split.
 
-    `rows` are a manifest's (case, status, split, volume_ml), `pictures` is the folder of what was drawn of
-    those that were made. Raises InputError for one that cannot be read.
+    `rows` are a manifest's (case, status, volume_ml, split if there is one), `pictures` is the folder of what
+    was drawn of those that were made. Raises InputError for one that cannot be read.
     """
     there = [row for row in rows if row["status"] == "made"]
-    sides = {side: [row for row in there if row["split"] == side] for side in _SIDES}
+    sides = {side: [row for row in there if row.get("split", "") == side] for side in _SIDES}
     sides = {side: cases for side, cases in sides.items() if cases}
     chosen = {
         side: evenly(cases, _share(len(cases), len(there), len(sides))) for side, cases in sides.items()
@@ -52,7 +52,7 @@ def contact_sheet(rows: Sequence[Mapping[str, object]], pictures: Path, title: s
             x = number % columns * (CELL + GAP)
             y = top + HEADING + GAP + number // columns * step
             sheet.paste(_thumbnail(pictures / f"{row['case']}.png"), (x, y))
-            said = f"{side}, {volume_text(float(str(row['volume_ml'])))}"
+            said = ", ".join(filter(None, (side, volume_text(float(str(row["volume_ml"]))))))
             draw.text(
                 (x + GAP, y + CELL),
                 shortened(str(row["case"]), SMALL, CELL - GAP),

@@ -30,14 +30,15 @@ from synthtumour.volume.reading import read_volume
 Sides = Mapping[str, Sequence[Row]]
 # Okabe and Ito's colours. page.css has them again, in shades for a light and a dark ground.
 _INK, _GROUND = "#1b1f24", "#ffffff"
-_COLOURS = {"Training": "#0072b2", "Validation": "#d55e00"}
+_COLOURS = {"Training": "#0072b2", "Refined": "#0072b2", "Validation": "#d55e00"}
 _VARIABLES = {
     _INK: "currentColor",
     _GROUND: "var(--ground)",
     _COLOURS["Training"]: "var(--train)",
     _COLOURS["Validation"]: "var(--val)",
 }
-_MARKERS = {"Training": "o", "Validation": "^"}  # and bars filled or hatched: told apart without colours too
+# With bars filled or hatched, sides are told apart without colours too.
+_MARKERS = {"Training": "o", "Refined": "o", "Validation": "^"}
 _BINS = 14
 _POINTS = 400  # drawn in each projection
 _BRAINS = 8  # looked at
@@ -108,7 +109,9 @@ def _volumes(sides: Sides) -> Figure | None:
 
 
 def _contrasts(sides: Sides) -> Figure | None:
-    caption = "Mean inside the label over the mean of the brain 1 to 6 mm from it, both above black: 1 is no contrast."
+    caption = (
+        "Mean inside the label over that of the brain 1 to 6 mm from it, both above black: 1 is no contrast."
+    )
     values = {side: _of(rows, contrast) for side, rows in sides.items()}
     return _histogram("Contrast", "contrast", values, caption)
 
@@ -195,7 +198,7 @@ def _how_many(sides: Sides) -> Figure | None:
 
 
 def _bars(side: str) -> dict[str, Any]:
-    if side == "Training":
+    if side != "Validation":
         return {"facecolor": _COLOURS[side], "edgecolor": _GROUND, "linewidth": 0.8}
     return {"facecolor": "none", "edgecolor": _COLOURS[side], "linewidth": 0.9, "hatch": "////"}
 

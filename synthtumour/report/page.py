@@ -35,7 +35,7 @@ EMBEDDED_PICTURES = 200  # the other cases link to theirs
 EMBEDDED_RECORDS_BYTES = 14e6  # where there is more, the page has the manifest's main columns only
 _PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}  # module, and what pip calls it
 _GENERATOR = "SynthTumour report"
-_SIDES = {"train": "Training", "val": "Validation"}
+_SIDES = {"train": "Training", "val": "Validation", "": "Refined"}  # the last where there is no split
 _STATIC_CASES = 30  # listed without JavaScript
 _SIDE_BY_SIDE = 4  # pictures of each side
 _LISTED = 200  # names under one reason
@@ -51,8 +51,9 @@ _HERE = Path(__file__).parent
 _PICTURE_PX, _SHEET_PX, _JPEG_QUALITY = 560, 1460, 65
 _MAIN_COLUMNS = (  # the others are in the record too
     "case status reason kind subject session split task variant seed source mask id1 id2 donor_subject "
-    "recipient_subject attempts mirrored volume_ml centre_r_mm centre_a_mm centre_s_mm contrast "
-    "contrast_donor contrast_mixed tumours warnings"
+    "recipient_subject attempts mirrored pseudo_label_volume_ml refinement donor_volume_ml volume_ml "
+    "volume_before_ml added_ml removed_ml parts left_as_it_was "
+    "centre_r_mm centre_a_mm centre_s_mm contrast contrast_donor contrast_mixed tumours warnings"
 ).split()
 
 
@@ -166,7 +167,7 @@ def _page(content: _Content, brains: Brains) -> str:
     style, script = (Markup((_HERE / f"page.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     rows = content.rows
     made = [row for row in rows if row["status"] == "made"]
-    sides = {title: [row for row in made if row.get("split") == side] for side, title in _SIDES.items()}
+    sides = {title: [row for row in made if row.get("split", "") == side] for side, title in _SIDES.items()}
     sides = {title: of_side for title, of_side in sides.items() if of_side}
     side_by_side = {title: _with_pictures(of_side, content) for title, of_side in sides.items()}
     prominent = [str(row["case"]) for of_side in side_by_side.values() for row in of_side]

@@ -57,15 +57,16 @@ def find_donors(
     subject_pattern: str | None,
     image_name: str | None = None,
     label_name: str | None = None,
+    options: tuple[str, str] = ("--imagesTr_path", "--labelsTr_path"),
 ) -> tuple[list[HeadFiles], list[tuple[str, str, str]]]:
     """The scans in `images` that have a pseudo-label in `labels`, and (name, kind, reason) of the others.
 
     Labels are CASE.nii.gz, or as `label_name` says, beside each other or in folders as the scans are.
-    Raises InputError if there is no scan at all.
+    Raises InputError, which names the `options` of the two folders, if there is no scan at all.
     """
     if not labels.is_dir():
-        raise InputError(f"{labels}: no such folder; give the pseudo-labels with --labelsTr_path")
-    scans = _scans_in(images, "real tumour scans", "--imagesTr_path", channels, image_name).scans
+        raise InputError(f"{labels}: no such folder; give the pseudo-labels with {options[1]}")
+    scans = _scans_in(images, "real tumour scans", options[0], channels, image_name).scans
     whose = _subjects_of_stage1(images.parent / "manifest.csv")
     mask_of = _masks_of(scans, masks)
     by_name = _labels_by_name(labels, label_name)

@@ -21,6 +21,7 @@ from synthtumour.volume.volume import Volume
 
 OEDEMA = 2  # of BraTS's values: what is added to a label that has them
 TOO_SMALL, DARK, TOO_LITTLE = "too small", "no brighter than tissue", "too little left"
+NO_TISSUE = "no tissue to compare with"
 _CROSS = ndimage.generate_binary_structure(3, 1)
 _IN_PLANE = [_CROSS & (np.indices((3, 3, 3))[axis] == 1) for axis in range(3)]  # neighbours in one slice
 _USUAL = Refinement()
@@ -48,9 +49,15 @@ def refined(
     """
     marked = label.array > 0
     found, parts = refined_mask(scan.array, brain.array > 0, marked, label.grid, how)
-    added = OEDEMA if label.array.max() > 1 else 1
-    values = np.where(found, np.where(marked, label.array, added), 0)
-    return label.with_array(values.astype(label.array.dtype)), parts
+    return label.with_array(in_classes_of(label.array, found)), parts
+
+
+def in_classes_of(label: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`mask` (bool) in the values of `label`; what is new gets its one value, or oedema if it has several."""
+    marked = label > 0
+    classes = np.unique(label[marked])
+    added = OEDEMA if len(classes) > 1 else classes[0] if len(classes) else 1
+    return np.where(mask, np.where(marked, label, added), 0).astype(label.dtype)
 
 
 def refined_mask(
@@ -120,7 +127,7 @@ def _refined_part(
     if before_ml < how.least_ml:
         return kept(TOO_SMALL)
     if not tumour > tissue:
-        return kept(DARK)
+        return kept(DARK if np.isfinite(tissue) else NO_TISSUE)
     others = (numbers > 0) & ~part
     if others.any():  # no voxel that is nearer to another part
         mine_mm = distance_mm(part, spacing)

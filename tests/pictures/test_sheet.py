@@ -43,3 +43,12 @@ def test_a_sheet_of_many_cases_opens_those_it_shows_and_says_how_many(
         heading = f"{side}: {part} of {count} cases"
         edge = rgb(sheet)[:, : int(ImageFont.load_default(15).getlength(heading)) + 8]
         assert len(places(edge, heading, 15)) == (count > 0)
+
+
+def test_a_sheet_of_a_run_without_a_split_has_one_heading(tmp_path: Path) -> None:
+    before, after, label, brain = phantom("RAS", 0.0)
+    columns = columns_of("before", before, "after", after, label.array, brain.array)
+    preview_picture(columns, ("case", "")).save(tmp_path / "case.png")
+    sheet = contact_sheet([{"case": "case", "status": "made", "volume_ml": 7.0}], tmp_path, "one")
+    assert len(places(rgb(sheet)[:, :240], "refined: 1 of 1 cases", 15)) == 1
+    assert is_colour(rgb(sheet), YELLOW).any()

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Refine labels of any network: their borders where the scans' contrast says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from synthtumour.options.mixing import refinement_from
+from synthtumour.options.program import add_any_brain_volume, rarely_needed, run
+from synthtumour.options.runs import add_run_options, conduct_from
+from synthtumour.presets import Refinement
+
+EXAMPLES = """\
+examples:
+  python refine_pseudo_label.py --images D/imagesTr --labels PREDICTIONS \\
+      --output REFINED --preview
+  python refine_pseudo_label.py --images D/imagesTr --labels PREDICTIONS \\
+      --output REFINED --softmax 0.3 --refine-level 0.4
+
+CASE_0000.nii.gz and CASE.nii.gz give REFINED/CASE.nii.gz. A run that was
+interrupted is carried on by the same command; a finished one is left as it is.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="refine_pseudo_label.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    where = parser.add_argument_group("input and output")
+    for name, required, text in (
+        ("--images", True, "FLAIR scans CASE_0000.nii.gz, or in subject folders, or a BIDS dataset"),
+        (
+            "--labels",
+            True,
+            "their labels CASE.nii.gz: 1 = tumour, or BraTS's values (a folder of nnU-Net's "
+            "predictions, say)",
+        ),
+        ("--output", True, "the refined labels, by the same names, and tables and pictures"),
+        (
+            "--brain-masks",
+            False,
+            "brain masks CASE.nii.gz (default: beside the scans; stripped scans need none)",
+        ),
+    ):
+        where.add_argument(name, type=Path, metavar="FOLDER", required=required, help=text)
+    how, usual = parser.add_argument_group("refinement"), Refinement()
+    how.add_argument(
+        "--softmax",
+        type=float,
+        metavar="P",
+        help="refine the largest part of what nnU-Net's CASE.npz beside a label gives at least this "
+        "probability of tumour, in place of the label",
+    )
+    how.add_argument(
+        "--refine-mm",
+        type=float,
+        default=usual.reach_mm,
+        metavar="MM",
+        help="how far from the label tumour is looked for (default: %(default)s)",
+    )
+    how.add_argument(
+        "--refine-level",
+        type=float,
+        default=usual.level,
+        metavar="L",
+        help="where its border lies between the level of tissue, 0, and of tumour, 1 (default: %(default)s)",
+    )
+    add_run_options(parser, draws=False)
+    add_any_brain_volume(rarely_needed(parser))
+    return parser
+
+
+def refine(args: argparse.Namespace) -> int:
+    from synthtumour.stage2.refine import RefineRun, refine_labels
+
+    return refine_labels(
+        RefineRun(
+            images=args.images,
+            labels=args.labels,
+            output=args.output,
+            brain_masks=args.brain_masks,
+            threshold=args.softmax,
+            how=refinement_from(args),
+            any_brain_volume=args.any_brain_volume,
+            conduct=conduct_from(args),
+        )
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(refine, build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

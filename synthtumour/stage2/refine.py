@@ -1,0 +1,199 @@
+"""A folder of labels refined by their scans' own contrast, from what is asked for to a folder like it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from synthtumour import __version__
+from synthtumour.brain import hdbet
+from synthtumour.errors import InputError, require
+from synthtumour.files.names import extension_to_read
+from synthtumour.presets import Refinement
+from synthtumour.report.page import SHEET_FILE, report_file, write_report
+from synthtumour.report.sheet import write_sheet
+from synthtumour.runs.cases import Group, Report
+from synthtumour.runs.conduct import Conduct
+from synthtumour.runs.journal import Journal
+from synthtumour.runs.progress import by_reason, speaker, tell_outcome, tell_shard, typed
+from synthtumour.runs.run import Working, run
+from synthtumour.runs.settings import MANIFEST_FILE
+from synthtumour.stage2.heads import HeadFiles, find_donors
+from synthtumour.stage2.refine_cases import RefineSource, load_for_refinement, make_refined, refine_case
+
+PROGRAM = "refine_pseudo_label.py"
+PICTURES_FOLDER = "pictures"
+_PRELOAD = ("synthtumour.stage2.refine_cases", "synthtumour.stage2.refine_picture")  # the second for previews
+Unpaired = list[tuple[str, str]]  # name and reason
+
+
+@dataclass(frozen=True)
+class RefineRun:
+    """Labels to refine by the contrast of their scans."""
+
+    images: Path
+    labels: Path
+    output: Path
+    brain_masks: Path | None = None
+    threshold: float | None = None  # --softmax: the label is where tumour is at least so probable
+    how: Refinement = field(default_factory=Refinement)
+    any_brain_volume: bool = False
+    conduct: Conduct = field(default_factory=Conduct)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What makes a run this run and not another: all but how fast it goes and where it writes."""
+        return {
+            "program": PROGRAM,
+            "version": __version__,
+            "options": {
+                "images": str(self.images.resolve()),
+                "labels": str(self.labels.resolve()),
+                "brain-masks": self.brain_masks and str(self.brain_masks.resolve()),
+                "brain-mask": "hdbet" if self.conduct.make_masks else None,
+                "softmax": self.threshold,
+            },
+            "refinement": asdict(self.how),
+        }
+
+    def check(self) -> None:
+        """Raise InputError for values that make no sense, and for folders that would be in the way."""
+        require(
+            self.threshold is None or 0 < self.threshold < 1,
+            f"--softmax {self.threshold or 0:g}: needs a probability, more than 0 and less than 1",
+        )
+        if self.conduct.preview:
+            import synthtumour.pictures  # noqa: F401  a missing Pillow is told before any work
+        if self.conduct.make_masks:
+            hdbet.check_installed()
+        masks = self.brain_masks
+        require(
+            masks is None or masks.is_dir(), f"{masks}: no such folder; give the folder of the brain masks"
+        )
+        for place in (self.images, self.labels, masks):
+            require(
+                place is None or place.resolve() != self.output.resolve(),
+                f"{place}: is read, and would be written to; give --output a folder of its own",
+            )
+
+
+def refine_labels(asked: RefineRun) -> int:
+    """Refine the labels, or carry that on; the exit code. Raises InputError before any work."""
+    asked.check()
+    conduct, folder = asked.conduct, asked.output
+    heads, unpaired = _pairs(asked)
+    reads = [asked.images, asked.labels, *([asked.brain_masks] if asked.brain_masks else [])]
+    reserved = (report_file(folder), folder / SHEET_FILE)
+    with (
+        conduct.working(reads, [folder]) as working,
+        Journal(
+            folder, asked.settings, reserved=reserved, overwrite=conduct.overwrite, **conduct.sharing
+        ) as journal,
+    ):
+        unmasked: dict[str, str] = {}
+        if conduct.make_masks:
+            heads, masks = _with_made_masks(asked, heads, working)
+            if masks.interrupted:
+                print("interrupted while brain masks were made; the same command carries on")
+                return masks.exit_code
+            unmasked = dict(masks.failed)
+        preload = _PRELOAD[: 1 + conduct.preview]
+        report = run(
+            plan(asked, heads, unmasked), load_for_refinement, make_refined, journal, working, preload=preload
+        )
+        if journal.shard:
+            tell_shard(report, journal.shard, conduct.tell)
+            return report.exit_code
+        _finish(asked, heads, unpaired, report)
+    return report.exit_code or int(bool(unpaired))
+
+
+def _pairs(asked: RefineRun) -> tuple[list[HeadFiles], Unpaired]:
+    """The scans with their labels, and what has no other half; InputError if there is no pair."""
+    heads, refused = find_donors(
+        asked.images, asked.labels, 1, asked.brain_masks, None, options=("--images", "--labels")
+    )
+    unpaired = [(name, reason) for name, _, reason in refused]
+    if not heads:
+        raise InputError(
+            f"{asked.labels}: holds no label CASE.nii.gz of a scan CASE_0000.nii.gz in {asked.images} "
+            f"(the first: {unpaired[0][1]})"
+        )
+    if asked.threshold is None:  # a label does not change with a file that is not used
+        heads = [replace(head, softmax=None) for head in heads]
+    return [replace(head, any_brain_volume=asked.any_brain_volume) for head in heads], unpaired
+
+
+def _with_made_masks(
+    asked: RefineRun, heads: Sequence[HeadFiles], working: Working
+) -> tuple[list[HeadFiles], Report]:
+    """`heads` with a brain mask made, in a folder of the output, for those that have none."""
+    masks = asked.output / hdbet.FOLDER
+    without = {h.name: h.channels[0] for h in heads if not (h.mask and os.path.lexists(h.mask))}
+    report = hdbet.make_masks(without, masks, working, **asked.conduct.sharing)
+    failed = dict(report.failed)
+    return [
+        replace(head, mask=hdbet.mask_in(masks, head.name))
+        if head.name in without and head.name not in failed
+        else head
+        for head in heads
+    ], report
+
+
+def plan(
+    asked: RefineRun, heads: Sequence[HeadFiles], unmasked: Mapping[str, str] | None = None
+) -> list[Group]:
+    """A case a label, called as its scan; `unmasked` says of which no brain mask could be made, and why."""
+    groups = []
+    for head in heads:
+        assert head.label is not None
+        source = RefineSource(head, asked.how, asked.threshold, (unmasked or {}).get(head.name, ""))
+        outputs = [asked.output / f"{head.name}{extension_to_read(head.label)}"]
+        if asked.conduct.preview:
+            outputs.append(asked.output / PICTURES_FOLDER / f"{head.name}.png")
+        groups.append(Group(source, (refine_case(tuple(outputs), source, len(outputs) - 1),)))
+    return groups
+
+
+def _finish(asked: RefineRun, heads: Sequence[HeadFiles], unpaired: Unpaired, report: Report) -> None:
+    """Write what people look at, and say what there is."""
+    conduct, folder = asked.conduct, asked.output
+    if conduct.preview:
+        failed = write_sheet(folder, PICTURES_FOLDER, report.rows, f"{folder.resolve().name}, refined")
+        report = replace(report, notes=(*report.notes, *failed))
+    page = write_report(
+        folder,
+        report.rows,
+        brains=[(head.channels[0], head.mask) for head in heads],
+        left_out={"without its other half": unpaired},
+        pictures=PICTURES_FOLDER,
+        notes=report.notes,
+    )
+    tell_summary(asked, unpaired, report, page)
+
+
+def tell_summary(asked: RefineRun, unpaired: Unpaired, report: Report, page: str) -> None:
+    """What there is now; `page` is the line about the report."""
+    conduct, folder = asked.conduct, asked.output
+    say, always = speaker(conduct.tell), speaker("usual")
+    tell_outcome(report, conduct.tell, "labels")
+    for line in by_reason((name, reason, ()) for name, reason in unpaired):
+        always(f"  FAILED {line}")
+    made = [row for row in report.rows if row["status"] == "made"]
+    left = [(str(row["case"]), str(row["left_as_it_was"]), ()) for row in made if row["left_as_it_was"]]
+    say(f"refined: {len(made) - len(left)}; left as they were, all or in part: {len(left)}")
+    for line in by_reason(left):
+        say(f"  left {line}")
+    before, after = (sum(float(str(row[key])) for row in made) for key in ("volume_before_ml", "volume_ml"))
+    say(f"volume of all: {before:.1f} ml before, {after:.1f} ml now")
+    say(f"refined labels: {folder}")
+    say(f"every label, measured: {folder / MANIFEST_FILE}")
+    say(page)
+    if conduct.preview and made:
+        say(f"pictures: {folder / PICTURES_FOLDER}")
+        say(f"some of them on one sheet: {folder / SHEET_FILE}")
+    if report.interrupted:
+        say("next:")
+        say(f"  {typed(conduct.command)}")

@@ -1,0 +1,152 @@
+"""Refinement of labels in a worker: read a scan and its label, write the refined label, say what changed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthtumour.brain.measures import black_level, contrast, measure
+from synthtumour.errors import InputError
+from synthtumour.presets import Refinement
+from synthtumour.runs.cases import Case, drawing
+from synthtumour.stage2.heads import HeadFiles, read_head
+from synthtumour.stage2.pseudo_labels import Head, tumour_probability
+from synthtumour.stage2.refinement import Part, in_classes_of, refined
+from synthtumour.text import volume_text
+from synthtumour.volume.grid import Grid, bounding_box, largest_component
+from synthtumour.volume.reading import read_volume
+from synthtumour.volume.volume import Volume, cure
+from synthtumour.volume.writing import write_in_place
+
+EMPTY, OUTSIDE = "empty label", "outside the brain"
+
+
+@dataclass(frozen=True)
+class RefineSource:
+    """A scan with its label, and how that is refined; `threshold` of the probability in its softmax file."""
+
+    files: HeadFiles
+    how: Refinement
+    threshold: float | None
+    unmasked: str = ""  # why no brain mask could be made
+
+
+def refine_case(outputs: tuple[Path, ...], source: RefineSource, pictures: int) -> Case:
+    """The label of one scan: `outputs` are the refined one and perhaps, `pictures` of them, a picture."""
+    files = source.files
+    assert files.label is not None
+    parameters = {"how": asdict(source.how), "softmax": source.threshold, "files": files.about}
+    columns = {
+        "source": files.channels[0].name,
+        "label": files.label.name,
+        **({"mask": files.mask.name} if files.mask else {}),
+    }
+    return Case(files.name, outputs, parameters, files.files, columns, pictures=pictures)
+
+
+def load_for_refinement(source: RefineSource) -> tuple[Head, Volume, RefineSource]:
+    """The scan with its brain, and its label: of a softmax file, what it says of it."""
+    files = source.files
+    if source.unmasked:
+        raise InputError(source.unmasked)
+    head, path = read_head(files), files.label
+    assert path is not None
+    label = read_volume(path)
+    if differences := label.grid.differences(head.grid):
+        remedy = cure((label, "the label"), (head.channels[0], "the scan"), "resample it")
+        raise InputError(f"{path}: on another grid than the scan: {differences}; {remedy}")
+    _check_classes(label.array, path)
+    if source.threshold is not None:
+        if files.softmax is None:
+            raise InputError(
+                f"{path}: no .npz beside it; predict with --save_probabilities, or leave out --softmax"
+            )
+        tumour = largest_component(tumour_probability(files.softmax, label) >= source.threshold)
+        label = label.with_array(in_classes_of(label.array, tumour))
+    return head, label, source
+
+
+def _check_classes(label: np.ndarray, path: Path) -> None:
+    """Raise InputError for a label whose values are no classes."""
+    if label.dtype.kind == "f" and not (np.mod(label[label > 0], 1) == 0).all():
+        raise InputError(
+            f"{path}: holds values that are no whole numbers, so it is no label; for nnU-Net's probabilities "
+            "there is --softmax"
+        )
+
+
+def make_refined(loaded: tuple[Head, Volume, RefineSource], case: Case) -> Mapping[str, object]:
+    """Write one refined label, and perhaps its picture; return what the manifest says of it."""
+    head, label, source = loaded
+    scan = head.channels[0]
+    if case.there:
+        _draw(case, head, label, label.with_array(read_volume(case.there[0]).array), dict(case.made))
+        return {}
+    made, parts = refined(scan, scan.with_array(head.brain), label, source.how)
+    write_in_place(made, case.files[0])
+    said = _columns(head, label, made, parts)
+    _draw(case, head, label, made, said)
+    return said
+
+
+def _columns(head: Head, before: Volume, after: Volume, parts: Sequence[Part]) -> dict[str, object]:
+    """What became of a label; the levels are those of its largest part."""
+    black = black_level(head.channels[0].array, head.brain)
+    old, new = before.array > 0, after.array > 0
+    box = bounding_box(head.brain | old)  # half the time and memory of the whole
+    grid, brain, scan = head.grid.cropped(box), head.brain[box], head.channels[0].array[box]
+    old, new = old[box], new[box]
+    measured = measure(scan, new, brain, grid, black)
+    centre = measured["centre_ras_mm"] or ()
+    record = [{name: _finite(value) for name, value in asdict(part).items()} for part in parts]
+    columns = {
+        "volume_before_ml": _ml(old, grid),
+        "volume_ml": measured["volume_ml"],
+        "added_ml": _ml(new & ~old, grid),
+        "removed_ml": _ml(old & ~new, grid),
+        "parts": len(parts),
+        "left_as_it_was": EMPTY if not old.any() else _why_left(parts) if parts else OUTSIDE,
+        "tissue_level": record[0]["tissue_level"] if record else None,
+        "tumour_level": record[0]["tumour_level"] if record else None,
+        "contrast_before": contrast(scan, old, old, brain & ~old, grid, black) if old.any() else None,
+        "contrast": measured["contrast"],
+        **{f"centre_{axis}_mm": mm for axis, mm in zip("ras", centre, strict=False)},
+        "record": json.dumps({"parts": record}),
+    }
+    return {name: _finite(value) for name, value in columns.items()}
+
+
+def _ml(mask: np.ndarray, grid: Grid) -> float:
+    return round(int(np.count_nonzero(mask)) * grid.voxel_ml, 4)
+
+
+def _why_left(parts: Sequence[Part]) -> str:
+    """'too small' of a label in one part, '2 of 3 parts: 1 too small, 1 too little left' of others."""
+    reasons = Counter(part.kept for part in parts if part.kept)
+    if len(parts) == 1 or not reasons:
+        return next(iter(reasons), "")
+    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    return f"{sum(reasons.values())} of {len(parts)} parts: {listed}"
+
+
+def _finite(value: Any) -> Any:
+    """None for a number that is none: there is no tissue around a label that fills the brain."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _draw(case: Case, head: Head, before: Volume, after: Volume, said: Mapping[str, object]) -> None:
+    """Write the picture of a case, if there is to be one."""
+    for path in case.drawn:
+        with drawing(path):
+            from synthtumour.stage2.refine_picture import write_picture
+
+            volumes = (volume_text(float(str(said[key]))) for key in ("volume_before_ml", "volume_ml"))
+            left = f", left as it was: {said['left_as_it_was']}" if said["left_as_it_was"] else ""
+            write_picture(path, case.name, " to ".join(volumes) + left, head, before.array, after.array)
