@@ -12,6 +12,7 @@ from synthtumour.options.mixing import (
     add_mixing_options,
     add_option,
     add_rare_mixing_options,
+    add_refinement_options,
     limits_from,
     mixing_from,
 )
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
     add_option(where, "--skull-strip", action="store_true", help="set everything outside the brains to zero")
     add_mixing_options(parser)
+    add_refinement_options(parser)
     senior = parser.add_argument_group("the senior network's training set")
     folder = partial(add_option, senior, type=Path, metavar="FOLDER")
     folder(

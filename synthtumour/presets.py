@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 SHAPES = ("noisy", "ellipsoid", "cuboid")
 INFILTRATIVE = "infiltrative"  # the shape that grows through the scan's own tissue
@@ -210,20 +210,6 @@ class Mixing:
 
 
 @dataclass(frozen=True)
-class GateLimits:
-    """What a pseudo-label must satisfy to serve as a donor, and how it is cleaned."""
-
-    min_island_ml: float = 0.2
-    max_components: int = 3
-    max_hole_ml: float = 5.0
-    min_volume_ml: float = 1.0
-    max_brain_fraction: float = 0.35
-    max_outside_fraction: float = 0.2
-    min_contrast: float = 0.1
-    min_confidence: float | None = None
-
-
-@dataclass(frozen=True)
 class Refinement:
     """How a pseudo-label is refined by the scan's own contrast; chosen on half of 21 real gliomas."""
 
@@ -235,3 +221,26 @@ class Refinement:
     core_mm: float = 6.0  # deeper in the label than this stays tumour, whatever its brightness
     least_ml: float = 0.25  # a smaller label stays as it is
     least_left: float = 0.3  # so much of a label must be left of it, or it stays as it is
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """What a pseudo-label must satisfy to serve as a donor, and how it is cleaned and refined."""
+
+    min_island_ml: float = 0.2
+    max_components: int = 3
+    max_hole_ml: float = 5.0
+    min_volume_ml: float = 1.0
+    max_brain_fraction: float = 0.35
+    max_outside_fraction: float = 0.2
+    min_contrast: float = 0.1
+    min_confidence: float | None = None
+    min_logit: float | None = None  # mean of a part's logits; parts below are dropped before they are refined
+    refinement: Refinement | None = field(default_factory=Refinement)  # None: labels are used as they are
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """As a run's settings have it; what the version before did not know is named only where it counts."""
+        new = {"min_logit": self.min_logit, "refinement": self.refinement and asdict(self.refinement)}
+        old = {name: value for name, value in asdict(self).items() if name not in new}
+        return {**old, **{name: value for name, value in new.items() if value is not None}}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from synthtumour.presets import GateLimits, Mixing
+from synthtumour.errors import require
+from synthtumour.presets import GateLimits, Mixing, Refinement
 
 
 def add_option(group: argparse._ActionsContainer, name: str, *short: str, **how: object) -> None:
@@ -70,6 +71,34 @@ def add_mixing_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_refinement_options(parser: argparse.ArgumentParser) -> None:
+    """How pseudo-labels are refined by the scan's own contrast."""
+    group, usual = parser.add_argument_group("refinement of pseudo-labels"), Refinement()
+    add_option(
+        group,
+        "--refine",
+        choices=("on", "off"),
+        default="on",
+        help="let the scan's own contrast say where a pseudo-label ends (default: %(default)s)",
+    )
+    add_option(
+        group,
+        "--refine-mm",
+        type=float,
+        default=usual.reach_mm,
+        metavar="MM",
+        help="how far from the label tumour is looked for (default: %(default)s)",
+    )
+    add_option(
+        group,
+        "--refine-level",
+        type=float,
+        default=usual.level,
+        metavar="L",
+        help="where it ends, between the tissue's level, 0, and the tumour's, 1 (default: %(default)s)",
+    )
+
+
 def add_rare_mixing_options(group: argparse._ArgumentGroup) -> None:
     """The other ways of mixing, and the limits that a pseudo-label must keep to."""
     add_option(
@@ -91,6 +120,7 @@ def add_rare_mixing_options(group: argparse._ArgumentGroup) -> None:
         ("max_outside_fraction", "F", "a label that lies more outside the brain is rejected"),
         ("min_contrast", "C", "a label whose mean differs by less from its surroundings' is rejected"),
         ("min_confidence", "P", "a label of lower mean probability (nnU-Net's .npz beside it) is rejected"),
+        ("min_logit", "L", "parts of lower mean logit (nnU-Net's .npz) are dropped before they are refined"),
     ):
         default = getattr(GateLimits(), field)
         add_option(
@@ -118,5 +148,17 @@ def mixing_from(args: argparse.Namespace) -> Mixing:
 
 
 def limits_from(args: argparse.Namespace) -> GateLimits:
-    """What a pseudo-label must satisfy."""
-    return GateLimits(**{field: getattr(args, field) for field in asdict(GateLimits())})
+    """What a pseudo-label must satisfy, and how it is refined."""
+    given = {field: getattr(args, field) for field in asdict(GateLimits()) if field != "refinement"}
+    return GateLimits(**given, refinement=refinement_from(args) if args.refine == "on" else None)
+
+
+def refinement_from(args: argparse.Namespace) -> Refinement:
+    """How a label is refined; InputError for numbers that make no sense."""
+    require(
+        0 < args.refine_mm <= 100, f"--refine-mm {args.refine_mm:g}: needs more than 0 and at most 100 mm"
+    )
+    require(
+        0 < args.refine_level < 1, f"--refine-level {args.refine_level:g}: needs more than 0 and less than 1"
+    )
+    return Refinement(reach_mm=args.refine_mm, level=args.refine_level)

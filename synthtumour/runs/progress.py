@@ -169,7 +169,9 @@ def tell_shard(report: Report, shard: Shard, tell: str) -> None:
 
 
 def typed(command: Sequence[str], *more: str) -> str:
-    """The `command` that was typed, with `more` options, as a shell takes it."""
+    """The `command` that was typed, with `more` options, as a shell takes it; a call from Python has none."""
+    if not command:
+        return "the same call once more"
     program = ["python"] if Path(command[0]).suffix == ".py" else []
     return shlex.join([*program, *command, *more])
 

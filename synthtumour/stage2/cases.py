@@ -39,7 +39,7 @@ class MixSource:
 def gate_case(files: HeadFiles, limits: GateLimits) -> Case:
     """The look at one head: a donor if it has a label, else a recipient."""
     role = "donor" if files.label else "healthy"
-    parameters = {"limits": asdict(limits) if files.label else None, "files": files.about}
+    parameters = {"limits": limits.parameters if files.label else None, "files": files.about}
     return Case(f"{role}/{files.name}", (), parameters, files.files, {"role": role, "name": files.name})
 
 
@@ -58,7 +58,7 @@ def look_at(loaded: tuple[HeadFiles, GateLimits], case: Case) -> Mapping[str, ob
             return {"brain_ml": round(int(head.brain.sum()) * head.grid.voxel_ml, 1), **seen}
         measured = {**checked_donor_of(head, files, limits).measured, **seen}
     except Rejected as error:
-        return {"rejected": error.kind, "why": str(error)}
+        return {"rejected": error.kind, "why": str(error), **error.volumes_ml}
     except InputError as error:
         return {"rejected": "unusable file", "why": str(error)}
     contrasts = measured.pop("contrast")
@@ -84,7 +84,7 @@ def mix_case(
     parameters = {
         "seed": seed,
         "mixing": asdict(mixing),
-        "limits": asdict(source.limits),
+        "limits": source.limits.parameters,
         "donor": [donor.name, donor.about],
         "recipients": [[recipient, source.recipients[recipient].about] for recipient in recipients],
     }
@@ -119,7 +119,12 @@ def make_mixed(loaded: tuple[Donor, Mapping[str, HeadFiles]], case: Case) -> Map
         write_in_place(image, path)
     _draw(case, donor, files.name, recipient, mixed)
     chosen = {"id2": files.name, "recipient_subject": files.subject, "attempts": attempts}
-    return {**chosen, **_columns(mixed.record), **brain_box_columns(recipient.brain, recipient.grid)}
+    labelled = {
+        "pseudo_label_volume_ml": donor.measured["raw_volume_ml"],
+        "refinement": donor.measured["refinement"],
+    }
+    box = brain_box_columns(recipient.brain, recipient.grid)
+    return {**chosen, **labelled, **_columns(mixed.record), **box}
 
 
 def _draw(case: Case, donor: Donor, name: str, recipient: Head, mixed: Mixed) -> None:

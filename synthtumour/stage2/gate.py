@@ -34,6 +34,8 @@ class Rejection:
     name: str
     kind: str
     reason: str
+    before_ml: str = ""  # of the label, as it was read
+    after_ml: str = ""  # cleaned and refined
 
 
 def with_made_masks(
@@ -83,13 +85,19 @@ def rejections(gate: Report) -> list[Rejection]:
         if row["status"] != "made":
             kind, why = UNUSABLE, row["reason"]
         if kind:
-            found.append(Rejection(str(row["role"]), str(row["name"]), str(kind), str(why)))
+            volumes = (_number(row.get(name)) for name in ("raw_volume_ml", "volume_ml"))
+            found.append(Rejection(str(row["role"]), str(row["name"]), str(kind), str(why), *volumes))
     return found
+
+
+def _number(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def write_rejected(rejected: Iterable[Rejection], folder: Path) -> None:
     """The table of rejected heads, sorted."""
     columns = {"role": "role", "case": "name", "rejected": "kind", "reason": "reason"}
+    columns |= {"volume_before_ml": "before_ml", "volume_after_ml": "after_ml"}
     write_table([vars(one) for one in sorted(rejected)], columns, folder / REJECTED_FILE)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from synthtumour.pictures.case import Column, columns_of, look_of, preview_picture
+import numpy as np
+
+from synthtumour.pictures.case import REFINED, Column, columns_of, look_of, preview_picture
 from synthtumour.pictures.layout import png
 from synthtumour.stage2.mix import Mixed
 from synthtumour.stage2.pseudo_labels import Donor, Head
@@ -15,5 +18,7 @@ def write_picture(path: Path, name: str, facts: str, donor: Donor, recipient: He
     before, after, home = recipient.channels[0], mixed.channels[0], donor.head.channels[0]
     columns = columns_of("recipient", before, "mixed", after, mixed.label.array, recipient.brain)
     look = look_of(home, home, donor.label > 0, donor.head.brain)
-    columns.append(Column("donor:", home.array, donor.label, look))
+    changed = not np.array_equal(donor.cleaned, donor.label)
+    how: dict[str, Any] = {"legend": REFINED, "under": donor.cleaned} if changed else {}
+    columns.append(Column("donor:", home.array, donor.label, look, **how))
     path.write_bytes(png(preview_picture(columns, (name, facts))))

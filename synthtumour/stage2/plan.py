@@ -95,7 +95,7 @@ class Stage2Run:
                 "seed": self.seed,
             },
             "mixing": asdict(self.mixing),
-            "limits": asdict(self.limits),
+            "limits": self.limits.parameters,
         }
 
     def check(self) -> None:

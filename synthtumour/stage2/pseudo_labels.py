@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from synthtumour.brain.measures import black_level, contrast
 from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
 from synthtumour.presets import GateLimits
+from synthtumour.stage2.refinement import Part, refined_mask
 from synthtumour.volume.grid import Grid, bounding_box, grown
 from synthtumour.volume.volume import Volume, cure
 
@@ -28,9 +30,10 @@ from synthtumour.volume.volume import Volume, cure
 class Rejected(InputError):
     """This pseudo-label cannot serve as a donor: `kind` in two or three words, the message with figures."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, volumes_ml: Mapping[str, float] | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.volumes_ml = dict(volumes_ml or {})  # of the label, as far as they are known
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +50,11 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Donor:
-    """A head with a tumour: the cleaned `label` and the `suspect` voxels that are no normal tissue (bool)."""
+    """A head with a tumour (bool): its refined `label`, the `cleaned` one before, and what is not normal."""
 
     head: Head
     label: np.ndarray
+    cleaned: np.ndarray
     suspect: np.ndarray
     measured: dict[str, Any]
 
@@ -58,7 +62,7 @@ class Donor:
 def checked_donor(
     head: Head, pseudo_label: Volume, limits: GateLimits, softmax_path: Path | None = None
 ) -> Donor:
-    """The donor made of `head` and its `pseudo_label` (anything above 0 is tumour), cleaned.
+    """The donor made of `head` and its `pseudo_label` (anything above 0 is tumour), cleaned and refined.
 
     Raises Rejected, with the reason and its figures, for a label that cannot be a tumour.
     """
@@ -68,70 +72,112 @@ def checked_donor(
     raw = pseudo_label.array > 0
     if not raw.any():
         raise Rejected("empty label", "the label is empty")
-    voxel_ml = head.grid.voxel_ml
-    raw_ml, brain_ml = int(raw.sum()) * voxel_ml, int(head.brain.sum()) * voxel_ml
     outside = float((raw & ~head.brain).sum() / raw.sum())
     if outside > limits.max_outside_fraction:
         raise Rejected(
             "off the brain",
             f"{outside:.0%} of the label lies outside the brain, more than {limits.max_outside_fraction:.0%}",
         )
-    label = clean(raw & head.brain, head.grid, limits) & head.brain
-    volume_ml = int(label.sum()) * voxel_ml
-    if volume_ml < limits.min_volume_ml or not label.any():
-        raise Rejected(
-            "too small",
-            f"{volume_ml:.2f} ml left of {raw_ml:.2f} ml after cleaning, "
-            f"less than {limits.min_volume_ml:g} ml",
-        )
-    if volume_ml > limits.max_brain_fraction * brain_ml:
-        raise Rejected(
-            "too large",
-            f"{volume_ml:.0f} ml is {volume_ml / brain_ml:.0%} of the brain, "
-            f"more than {limits.max_brain_fraction:.0%}",
-        )
-    contrasts = _contrasts(head, label, raw, limits)
     probability = None if softmax_path is None else tumour_probability(softmax_path, pseudo_label)
-    confidence = None if probability is None else float(probability[label].mean(dtype=np.float64))
-    _check_confidence(confidence, limits)
+    cleaned = clean(raw & head.brain, head.grid, limits) & head.brain
+    cleaned, logit = _sure_parts(cleaned, probability, limits)
+    label, parts = cleaned, list[Part]()
+    if limits.refinement is not None:
+        label, parts = refined_mask(head.channels[0].array, head.brain, cleaned, head.grid, limits.refinement)
+    volumes = {
+        name: round(int(mask.sum()) * head.grid.voxel_ml, 4)
+        for name, mask in (("raw_volume_ml", raw), ("cleaned_volume_ml", cleaned), ("volume_ml", label))
+    }
+    brain_fraction = int(label.sum()) / int(head.brain.sum())
+    _check_volume(volumes, brain_fraction, limits)
+    suspect = raw | label
+    contrasts = _contrasts(head, label, suspect, volumes, limits)
+    confidence = None if probability is None else float(probability[cleaned].mean(dtype=np.float64))
+    _check_confidence(confidence, volumes, limits)
     measured = {
-        "raw_volume_ml": round(raw_ml, 4),
-        "volume_ml": round(volume_ml, 4),
-        "brain_fraction": volume_ml / brain_ml,
+        **volumes,
+        "refinement": "; ".join(part.kept or "refined" for part in parts) or "off",
+        "brain_fraction": brain_fraction,
         "outside_fraction": outside,
         "contrast": contrasts,
         "confidence": confidence,
+        "mean_logit": logit,
     }
-    return Donor(head, label, raw | label, measured)
+    return Donor(head, label, cleaned, suspect, measured)
 
 
-def _contrasts(head: Head, label: np.ndarray, raw: np.ndarray, limits: GateLimits) -> list[float | None]:
+def _sure_parts(
+    label: np.ndarray, probability: np.ndarray | None, limits: GateLimits
+) -> tuple[np.ndarray, float | None]:
+    """The parts of `label` that the network was sure of, and the highest mean logit of a part.
+
+    The mean of the logits in a part tells false marks from real ones. Raises Rejected if no part is left.
+    """
+    if probability is None:
+        if limits.min_logit is not None:
+            raise Rejected("unknown logit", "no softmax .npz beside the label to take its logits from")
+        return label, None
+    numbers, count = ndimage.label(label, structure=np.ones((3, 3, 3)))
+    if not count:
+        return label, None
+    clipped = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    means = ndimage.mean(np.log(clipped / (1 - clipped)), numbers, np.arange(1, count + 1))
+    if limits.min_logit is None:
+        return label, float(means.max())
+    if means.max() < limits.min_logit:
+        said = f"mean logit {means.max():.2f}, less than {limits.min_logit:g}"
+        raise Rejected("low logit", said)
+    return np.concatenate([[False], means >= limits.min_logit])[numbers], float(means.max())
+
+
+def _check_volume(volumes: Mapping[str, float], brain_fraction: float, limits: GateLimits) -> None:
+    """Raise Rejected for a label that is no tumour by its size."""
+    volume_ml = volumes["volume_ml"]
+    if volume_ml < limits.min_volume_ml or not volume_ml:
+        raise Rejected(
+            "too small",
+            f"{volume_ml:.2f} ml left of {volumes['raw_volume_ml']:.2f} ml after cleaning, "
+            f"less than {limits.min_volume_ml:g} ml",
+            volumes,
+        )
+    if brain_fraction > limits.max_brain_fraction:
+        raise Rejected(
+            "too large",
+            f"{volume_ml:.0f} ml is {brain_fraction:.0%} of the brain, more than "
+            f"{limits.max_brain_fraction:.0%}",
+            volumes,
+        )
+
+
+def _contrasts(
+    head: Head, label: np.ndarray, suspect: np.ndarray, volumes: Mapping[str, float], limits: GateLimits
+) -> list[float | None]:
     """The label's contrast in every channel; Rejected if it has too little in all."""
     contrasts = [
-        contrast(c.array, label, label, head.brain & ~raw, head.grid, black_level(c.array, head.brain))
+        contrast(c.array, label, label, head.brain & ~suspect, head.grid, black_level(c.array, head.brain))
         for c in head.channels
     ]
     known = [abs(ratio - 1) for ratio in contrasts if ratio is not None]
     if not known:
-        raise Rejected("no contrast", "no normal brain around the label to compare it with")
+        raise Rejected("no contrast", "no normal brain around the label to compare it with", volumes)
     if max(known) < limits.min_contrast:
         raise Rejected(
             "no contrast",
             f"inside and surroundings differ by {max(known):.1%}, less than {limits.min_contrast:.1%}",
+            volumes,
         )
     return contrasts
 
 
-def _check_confidence(confidence: float | None, limits: GateLimits) -> None:
+def _check_confidence(confidence: float | None, volumes: Mapping[str, float], limits: GateLimits) -> None:
     """Raise Rejected for a network that was not sure enough, or is not known to have been."""
     if limits.min_confidence is None:
         return
     if confidence is None:
         raise Rejected("unknown confidence", "no softmax .npz beside the label to take its confidence from")
     if confidence < limits.min_confidence:
-        raise Rejected(
-            "low confidence", f"mean confidence {confidence:.2f}, less than {limits.min_confidence:g}"
-        )
+        said = f"mean confidence {confidence:.2f}, less than {limits.min_confidence:g}"
+        raise Rejected("low confidence", said, volumes)
 
 
 def clean(mask: np.ndarray, grid: Grid, limits: GateLimits) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -55,7 +55,7 @@ class Member:
             return {"copied": True}
         if self.head.label is None:
             return {"tumour-free": self.head.about}
-        return {"donor": self.head.about, "limits": asdict(self.limits)}
+        return {"donor": self.head.about, "limits": self.limits.parameters}
 
     @property
     def inputs(self) -> tuple[Path, ...]:

@@ -36,7 +36,9 @@ def donor_of(
     plain, brain = head_image(spacing=(1.5, 1.5, 1.5), seed=seed)
     image, label = with_tumour(plain, **tumour)
     volumes = [Volume.from_image(sitk.DICOMOrient(i, orientation)) for i in (image, label, brain)]
-    return checked_donor(Head((volumes[0],), volumes[2].array > 0), volumes[1], limits or GateLimits())
+    return checked_donor(
+        Head((volumes[0],), volumes[2].array > 0), volumes[1], limits or GateLimits(refinement=None)
+    )
 
 
 def mixed_of(donor: Donor, recipient: Head, variation: Variation = UNMIRRORED, **settings: Any) -> Mixed:

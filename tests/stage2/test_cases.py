@@ -29,9 +29,10 @@ def test_the_gate_measures_what_can_be_used(heads: Heads) -> None:
     """The ellipsoid of `with_tumour` is of 14 mm, times 1.2, 1 and 0.8, and 1.8 times as bright."""
     seen = []
     for head in heads:
-        case = gate_case(head, GateLimits())
+        limits = GateLimits(refinement=None)
+        case = gate_case(head, limits)
         assert case.outputs == () and set(head.files) == set(case.inputs)
-        seen.append(look_at((head, GateLimits()), case))
+        seen.append(look_at((head, limits), case))
     donor, recipient = seen
     assert donor["volume_ml"] == pytest.approx(11.03, rel=0.03)
     assert donor["contrast"] == pytest.approx(1.8, rel=0.1) and donor["whole_head"] is False

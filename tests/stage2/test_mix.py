@@ -103,7 +103,7 @@ def test_carving_by_distance(c: float, radius: float) -> None:
     image = Volume.from_image(plain)
     image = image.with_array(np.where(ball, 700, image.array).astype(np.int16))
     head = Head((image,), Volume.from_image(brain).array > 0)
-    donor = checked_donor(head, image.with_array(ball), GateLimits())
+    donor = checked_donor(head, image.with_array(ball), GateLimits(refinement=None))
     recipient = head_of(size_mm=(150.0, 160.0, 140.0), seed=5)
     variation = Variation(False, c, (0.0, 0.0, 0.0))
     mixed = mixed_of(donor, recipient, variation, carve="distance", blend="hard", align="none")

@@ -54,7 +54,7 @@ def test_affine_registration_finds_a_known_transform() -> None:
     )
     image, label = with_tumour(plain, offset_ras_mm=(28.0, 10.0, 10.0))
     scan, truth, mask = (Volume.from_image(i) for i in (image, label, brain))
-    donor = checked_donor(Head((scan,), mask.array > 0), truth, GateLimits())
+    donor = checked_donor(Head((scan,), mask.array > 0), truth, GateLimits(refinement=None))
     known = sitk.AffineTransform(3)  # from the recipient's to the donor's space, LPS mm
     known.SetCenter((head_centre(plain) * [-1, -1, 1]).tolist())
     known.Rotate(0, 1, math.radians(12))

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from synthtumour.presets import GateLimits
-from synthtumour.stage2.pseudo_labels import Donor, Head, Rejected, checked_donor, clean, mean_confidence
+from synthtumour.stage2.pseudo_labels import Donor, Head, Rejected, checked_donor, clean, tumour_probability
 from synthtumour.volume.volume import Volume
 from tests.conftest import head_image, with_tumour
 from tests.stage2.conftest import donor_of
@@ -36,7 +36,7 @@ def test_cleaning_counts_in_millilitres() -> None:
 
 
 def labelled(inside: np.ndarray, scan: Volume, brain: np.ndarray, **limits: Any) -> Donor:
-    return checked_donor(Head((scan,), brain), scan.with_array(inside), GateLimits(**limits))
+    return checked_donor(Head((scan,), brain), scan.with_array(inside), GateLimits(refinement=None, **limits))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_softmax_file_that_is_none(what: str, tmp_path: Path) -> None:
             start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
             archive.writestr("probabilities.npy", start + bytes(length))
     elif what != "not a number":
-        assert mean_confidence(path, pseudo_label, inside) == 0.5
+        assert tumour_probability(path, pseudo_label)[inside].mean() == 0.5
         content = bytearray(path.read_bytes())
         content[-len(content) // 4 if what == "a flipped bit" else 0] ^= 1
         path.write_bytes(content)
@@ -159,7 +159,7 @@ def test_a_softmax_file_that_is_none(what: str, tmp_path: Path) -> None:
             path.write_bytes(content[: len(content) // 2])
     tracemalloc.start()
     with pytest.raises(Rejected, match="a.npz") as refused:
-        mean_confidence(path, pseudo_label, inside)
+        tumour_probability(path, pseudo_label)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert refused.value.kind == "damaged softmax file" and most < 2**24

@@ -67,7 +67,7 @@ def test_combine_keeps_subjects_apart(folders: Path, make_head: MakeHead) -> Non
         folders / "D", "patient0_v01val", "RAS", seed=0
     )  # a second scan of patient0, as Stage 1 names it
     output = folders / "raw/Dataset102_Senior"
-    options = ["-num", "12", "--combine", str(output), "--val-fraction", "0.4"]
+    options = ["-num", "12", "--combine", str(output), "--val-fraction", "0.4", "--refine", "off"]
     assert run_stage2(folders, *options) == 0
     dataset = json.loads((output / "dataset.json").read_text())
     assert dataset["numTraining"] == 16 and dataset["labels"] == {"background": 0, "tumour": 1}
