@@ -102,7 +102,7 @@ def test_names_of_subjects_are_only_names(
         ["--input", "in", "--output", "Dataset001_A", "--workers", "1", "--shape", "ellipsoid", *TINY_VOLUMES]
     )
     out, err = capsys.readouterr()
-    assert code == 1 and "skipped pipe: flair.nii.gz in it is not a file" in out
+    assert code == 1 and "skipped pipe: flair.nii.gz in it: not a file" in out
     assert "FAILED" in out and "not valid UTF-8" in out and f"{len(NAMES) - 1} made" in out
     assert all(line.isprintable() for line in out.splitlines())
     assert "\x1b[31m" not in err and "\x07" not in err
