@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from synthtumour.errors import require
-from synthtumour.options.program import add_any_brain_volume, add_hidden_alias, rarely_needed, run
+from synthtumour.options.dataset import add_dataset_options, add_layout_options, dataset_preset_from
+from synthtumour.options.program import add_any_brain_volume, rarely_needed, run
 from synthtumour.options.runs import add_run_options, conduct_from
-from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options, preset_from
-from synthtumour.presets import CONTRASTS, Preset
+from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options
 
 EXAMPLES = """\
 examples:
@@ -52,80 +51,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="dataset to write: TaskNNN_Name for nnU-Net v1, DatasetNNN_Name for v2 (default: %(default)s)",
     )
-    parser.add_argument(
-        "--subjects",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="only these subjects or scans; the split stays that of the whole folder (for a leading dash: "
-        "--subjects=-NAME)",
-    )
-    parser.add_argument(
-        "--variants", type=int, default=1, metavar="N", help="synthetic cases a scan (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--val-fraction",
-        type=float,
-        default=0.5,
-        metavar="F",
-        help="part of the subjects that goes to the validation task (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--add-untouched",
-        type=float,
-        default=0.0,
-        metavar="F",
-        help="part of the training scans that is added untouched, with an empty label (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--without-tumour",
-        type=float,
-        metavar="P",
-        help="how often a training case gets no tumour (with preset diverse, distractors only); 1 leaves all "
-        "as they are, for the trainer that draws tumours; default: the preset's",
-    )
-    parser.add_argument(
-        "--head-scale",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="write training cases with heads, tumours in them, of this many times their size: voxels stay, "
-        "their size changes; default: the preset's",
-    )
+    add_dataset_options(parser)
     add_run_options(parser)
-    parser.add_argument(
-        "--channels",
-        nargs="+",
-        choices=CONTRASTS,
-        default=[],
-        metavar="CONTRAST",
-        help="channels of every head beside FLAIR: t1, t1ce, t2, in CONTRAST.nii.gz beside each scan, on its "
-        "grid; they get the same tumours (preset diverse)",
-    )
     add_tumour_options(parser)
     rare = rarely_needed(parser)
-    rare.add_argument(
-        "--image-name",
-        metavar="NAME",
-        help="scan in a subject's folder (default: flair.nii.gz, or as BraTS calls it); elsewhere what "
-        "follows sub-*_ or CASE_ (default: FLAIR.nii.gz, 0000.nii.gz); or a pattern: '*_flair.nii*'",
-    )
-    rare.add_argument(
-        "--mask-name",
-        metavar="NAME",
-        help="brain mask, named as --image-name is (default: <stem>_brainmask.nii.gz beside the scan)",
-    )
-    rare.add_argument(
-        "--subject-pattern",
-        metavar="REGEX",
-        help="finds the subject in a scan's name, in its first group (default: as BIDS, ADNI, OASIS and "
-        "BraTS name them, else the name)",
-    )
+    add_layout_options(rare)
     add_rare_tumour_options(rare)
     add_any_brain_volume(rare)
-    add_hidden_alias(parser, "--tumour-free-fraction", "--add-untouched", type=float)
-    add_hidden_alias(parser, "--tumour-free-probability", "--without-tumour", type=float)
     return parser
 
 
@@ -148,7 +80,7 @@ def prompt(args: argparse.Namespace) -> int:
             variants=args.variants,
             val_fraction=args.val_fraction,
             add_untouched=args.add_untouched,
-            preset=preset_of(args),
+            preset=dataset_preset_from(args),
             shape_engine=args.shape_engine,
             skull_strip=args.skull_strip,
             any_brain_volume=args.any_brain_volume,
@@ -157,16 +89,6 @@ def prompt(args: argparse.Namespace) -> int:
             conduct=conduct_from(args),
         )
     )
-
-
-def preset_of(args: argparse.Namespace) -> Preset:
-    """The preset with the options that only datasets have."""
-    preset = preset_from(args)
-    if args.without_tumour is not None:
-        preset = replace(preset, tumour_free_probability=args.without_tumour)
-    if args.head_scale is not None:
-        preset = replace(preset, head_scale=tuple(args.head_scale))
-    return preset
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,12 +7,13 @@ on which host, since when and with which command; the file goes when the run end
 
 The locks are the kernel's (flock), which a network file system carries to other hosts. A run that was killed
 has lost them at once, so a file that it leaves behind blocks nobody, and is not believed. On a file system
-without locks, and outside Unix, it is up to the user to have one run in a folder.
+without locks it is up to the user to have one run in a folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shlex
@@ -22,11 +23,6 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # not a Unix
-    fcntl = None  # type: ignore[assignment]
 
 _LOCK_FILE = "run.lock"
 _PATIENCE_S = 0.5  # for a run that is just leaving, or one that looks who is here
@@ -59,8 +55,6 @@ def locked(path: Path, shared: bool = False) -> Iterator[int]:
     patient_until = time.monotonic() + _PATIENCE_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if fcntl is None:
-            break
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -79,9 +73,8 @@ def locked(path: Path, shared: bool = False) -> Iterator[int]:
         yield descriptor
     finally:
         with contextlib.suppress(OSError):  # parts may go on holding it
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
         os.close(descriptor)
 
 
