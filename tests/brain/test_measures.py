@@ -51,6 +51,16 @@ def test_contrast_is_against_the_tissue_from_1_to_6_mm(black: float) -> None:
     )
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.9, 1.7, 3.1), (0.5, 2.0, 7.0), (2.0, 2.0, 2.0)])
+def test_a_rim_is_that_of_scipys_distances(spacing: tuple[float, float, float]) -> None:
+    rng = np.random.default_rng(3)
+    mask = ndimage.gaussian_filter(rng.normal(size=(40, 31, 22)), 2) > 0.12
+    grid = Volume.from_array(mask, np.diag([*spacing, 1.0])).grid
+    distance = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    expected = (distance > 1) & (distance <= max(6, 1.01 * max(spacing)))
+    assert np.array_equal(rim_of(mask, grid), expected)
+
+
 def test_a_rim_of_thick_slices_is_the_nearest_voxels() -> None:
     spacing = np.array([8.0, 8.0, 8.0])
     mask = np.zeros((7, 7, 7), bool)
