@@ -90,7 +90,9 @@ def has_bright_rim(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> bool:
     part, inside = scan[i, j, k], np.pad(brain[i, j, k], 1)
     depth = distance_mm(~inside, grid.spacing_mm * steps)[1:-1, 1:-1, 1:-1]
     rim, inner = (depth > 0) & (depth <= _OUTER_MM), depth > _OUTER_MM
-    middle = float(np.median(part[inner])) if inner.any() else 0.0
+    if not (rim.any() and inner.any()):
+        return False
+    middle = float(np.median(part[inner]))
     return middle > 0 and float((part[rim] > _BRIGHT * middle).mean()) > _MOST_BRIGHT
 
 
