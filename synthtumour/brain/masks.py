@@ -59,11 +59,17 @@ def _brain_in(mask: np.ndarray, path: Path) -> np.ndarray:
     brain = mask > 0
     if not np.array_equal(brain, mask):
         what = "all above 0 count as brain"
-        if mask.dtype.kind == "f" and brain.any() and mask[brain & known].max(initial=0) <= 1:
-            # of a resampled mask the rim is between the two, several mm wide
+        if mask.dtype.kind == "f" and _is_resampled(mask[brain & known]):
+            # its rim is between 0 and 1, several mm wide
             brain, what = mask > 0.5, "all above 0.5 count as brain"
         warnings.warn(f"{path}: values other than 0 and 1; {what}", stacklevel=3)
     return brain & known
+
+
+def _is_resampled(values: np.ndarray) -> bool:
+    """Whether `values` above 0 are those of a mask of 1 that was interpolated; splines overshoot 1."""
+    highest = values.max(initial=0)
+    return bool(highest <= 1 or (highest < 2 and (values != np.rint(values)).any()))
 
 
 def _check_volume(brain: np.ndarray, scan: Volume, path: Path, any_volume: bool) -> None:

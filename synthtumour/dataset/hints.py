@@ -1,4 +1,4 @@
-"""What a folder holds in which no scan was found, and the option that would find one."""
+"""What a folder holds in which no scan or label was found, and the option that would find one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _LABEL = re.compile("seg|label|tumou?r|lesion", re.IGNORECASE)
 _LOOKED_AT = 1000  # entries of a folder: enough to tell how its files are called
 
 
-def what_was_seen(folder: Path, is_bids: bool = False) -> str:
+def what_was_seen(folder: Path, is_bids: bool = False, option: str = "--image-name") -> str:
     """'3 folders with *_flair.nii: --image-name '*_flair.nii'': how scans are called in `folder`.
 
-    FLAIR goes first, then the name that most have. '' if there is no image in it, nor in its folders.
+    FLAIR goes first, or labels with option --label-name, then the name that most have. '' if there is no
+    image in it, nor in its folders.
     """
+    wanted, others = (_LABEL, _FLAIR) if option == "--label-name" else (_FLAIR, _LABEL)
     entries = list(islice(_listed(folder), _LOOKED_AT))
     folders = [entry for entry in entries if entry.is_dir()]
     if is_bids:
@@ -30,20 +32,26 @@ def what_was_seen(folder: Path, is_bids: bool = False) -> str:
         folders = [
             place for entry in folders for pattern in patterns for place in sorted(entry.glob(pattern))
         ]
-    if seen := _best({place: [file for file in _listed(place) if _is_scan(file)] for place in folders}):
+    in_folders = {place: [file for file in _listed(place) if _is_scan(file)] for place in folders}
+    if seen := _best(in_folders, wanted, others):
         name, count = seen
-        return f"{count} folder{'s' * (count > 1)} with {name}: --image-name {shlex.quote(name)}"
-    if seen := _best({entry: [entry] for entry in entries if _is_scan(entry)}):
+        return f"{count} folder{'s' * (count > 1)} with {name}: {option} {shlex.quote(name)}"
+    if seen := _best({entry: [entry] for entry in entries if _is_scan(entry)}, wanted, others):
         name, count = seen
-        return f"{count} file{'s' * (count > 1)} {name}: --image-name {shlex.quote(name)}"
+        return f"{count} file{'s' * (count > 1)} {name}: {option} {shlex.quote(name)}"
     for place in folders:
         if any(_is_scan(file) for deeper in _listed(place) if deeper.is_dir() for file in _listed(deeper)):
             return f"scans that lie one folder deeper; give {place}"
     return ""
 
 
-def _best(files: Mapping[Path, Sequence[Path]]) -> tuple[str, int] | None:
-    """The name or pattern to give, and for how many of the keys of `files` it means one file."""
+def _best(
+    files: Mapping[Path, Sequence[Path]], wanted: re.Pattern[str], others: re.Pattern[str]
+) -> tuple[str, int] | None:
+    """The name or pattern to give, and for how many of the keys of `files` it means one file.
+
+    Names with what is `wanted` in them go first, those with what the `others` have last.
+    """
     means: dict[str, dict[Path, list[str]]] = defaultdict(lambda: defaultdict(list))
     for place, inside in files.items():
         for file in inside:
@@ -55,8 +63,8 @@ def _best(files: Mapping[Path, Sequence[Path]]) -> tuple[str, int] | None:
 
     def rank(name: str) -> tuple[bool, bool, int, bool, int, str]:
         whole = "*" not in name and counts[name] > 1  # as good as a pattern, and said more simply
-        flair, label = _FLAIR.search(name) is not None, _LABEL.search(name) is not None
-        return (not counts[name] or not flair, label, -counts[name], not whole, len(name), name)
+        right, wrong = wanted.search(name) is not None, others.search(name) is not None
+        return (not counts[name] or not right, wrong, -counts[name], not whole, len(name), name)
 
     best = min(counts, key=rank)
     endings = sorted({ending for found in means[best].values() for ending in found})

@@ -17,7 +17,9 @@ from synthtumour.tumour.blending import dilated
 from synthtumour.volume.grid import Box, Grid, bounding_box, grown
 
 _COARSE_MM = 2.0
-_DARK, _DARK_WIDTH = 0.55, 0.15  # of the brain's median: half-way from CSF to tissue on FLAIR, and how sharp
+_DARK, _DARK_WIDTH = 0.55, 0.15  # of the brain's range: half-way from CSF to tissue on FLAIR, and how sharp
+_DARKEST = 0.1  # percentile of the brain
+_LEAST_RANGE = 8.0  # robust standard deviations: in a brain without CSF, noise must not look like it
 _VENTRICLE_DEPTH_MM = 18.0  # no sulcus that is 6 mm wide lies so deep
 _CORTEX_MM = 2.5
 _BIAS_MM = 12.0
@@ -85,7 +87,8 @@ class Tissue:
 def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     """Tissue maps of `scan` inside `brain` (bool), both [i, j, k] on `grid`; FLAIR intensities.
 
-    Raises InputError for a brain without signal.
+    Another offset or unit of the intensities gives the same maps. Raises InputError for a brain without
+    signal.
     """
     block = _block(_COARSE_MM, grid.spacing_mm)
     tight = bounding_box(brain)
@@ -98,7 +101,8 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     median = float(np.median(sample))
     if not median > 0:
         raise InputError("the brain has no signal above zero in most of its voxels; use another scan or mask")
-    spread = _spread(sample[sample > _DARK * median])
+    reach = _range(sample, median)
+    spread = _spread(sample[sample > median - (1 - _DARK) * reach])
     affine = grid.affine.copy()
     affine[:3, :3] *= block
     affine[:3, 3] = grid.to_ras(np.array([s.start + (n - 1) / 2 for s, n in zip(tight, block, strict=True)]))
@@ -106,13 +110,13 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     coarse = Grid((i, j, k), affine)
     spacing = coarse.spacing_mm
 
-    matter = np.clip((values / median - _DARK) / _DARK_WIDTH + 0.5, 0, 1) * inside
+    matter = np.clip((1 + (values - median) / reach - _DARK) / _DARK_WIDTH + 0.5, 0, 1) * inside
     depth = _depth_mm(inside, spacing)
     ventricle = _ventricles(inside & (matter < 0.5), depth, coarse)
     outside = np.where(inside, (1 - matter) * ~ventricle, 1).astype(np.float32)
     near = ndimage.gaussian_filter(outside, _CORTEX_MM / spacing, mode="nearest", truncate=2.5)
     cortex = np.clip(near / 0.25, 0, 1)
-    level = _level(values, matter, median, spacing)
+    level = _level(values, matter, median, reach, spacing)
     return Tissue(tight, block, coarse, median, spread, inside, matter, ventricle, cortex, depth, level)
 
 
@@ -129,7 +133,9 @@ def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) ->
         tissue,
         median=median,
         spread=_spread(sample),
-        level=_level(values, tissue.matter, median, tissue.spacing_mm),
+        level=_level(
+            values, tissue.matter, median, _range(_sample(values[tissue.brain]), median), tissue.spacing_mm
+        ),
     )
 
 
@@ -160,6 +166,15 @@ def _spread(sample: np.ndarray) -> float:
     return 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
 
 
+def _range(sample: np.ndarray, median: float) -> float:
+    """How far the darkest of a brain lies below its `median`: on FLAIR, from tissue to CSF.
+
+    It does not change with what a scan calls zero, which z-scores move.
+    """
+    below = median - float(np.percentile(sample, _DARKEST))
+    return max(below, _LEAST_RANGE * _spread(sample), 1e-3 * median)
+
+
 def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     """Distance (float32) to the surface of `brain`, within a millimetre or two: on blocks, interpolated."""
     block = _block(_SLOW_MM, spacing_mm)
@@ -178,15 +193,18 @@ def _ventricles(dark: np.ndarray, depth_mm: np.ndarray, grid: Grid) -> np.ndarra
     return dark & (depth_mm > _VENTRICLE_DEPTH_MM) & dilated(wide, 4.0, grid)
 
 
-def _level(values: np.ndarray, matter: np.ndarray, median: float, spacing_mm: np.ndarray) -> np.ndarray:
+def _level(
+    values: np.ndarray, matter: np.ndarray, median: float, reach: float, spacing_mm: np.ndarray
+) -> np.ndarray:
     """Local mean of tissue, not swayed by CSF or by what is much brighter; on blocks, interpolated."""
     block = _block(_SLOW_MM, spacing_mm)
     sigma = _BIAS_MM / (spacing_mm * block)
+    lowest, highest = median - 0.3 * reach, median + 0.3 * reach
     total, weight = (
         ndimage.gaussian_filter(_block_means(part, block), sigma, truncate=2.5)
-        for part in (matter * np.minimum(values, 1.3 * median), matter)
+        for part in (matter * np.minimum(values, highest), matter)
     )
-    level = np.clip(total / np.maximum(weight, 1e-3), 0.7 * median, 1.3 * median)
+    level = np.clip(total / np.maximum(weight, 1e-3), lowest, highest)
     return _refined_blocks(level, block, values.shape)
 
 

@@ -115,6 +115,23 @@ def test_the_same_tumour_has_the_same_contrast_in_any_units(
         assert changed <= 1.05 * (before.image.array != scan.array).sum(), name  # about the tumour alone
 
 
+@pytest.mark.parametrize("preset", ["paper", "diverse"])
+def test_where_black_was_is_not_needed(preset: str) -> None:
+    """What z-scores lose is what was zero in the scan, here far below its darkest thousandth."""
+    scan, brain = (
+        read_volume(ROOT / f"DemoData/sim-01/{name}.nii.gz") for name in ("flair", "flair_brainmask")
+    )
+    inside = brain.array > 0
+    scan = scan.with_array(np.where(inside, scan.array, 0).astype(np.float32))
+    values = scan.array[inside]
+    assert np.percentile(values, 0.1) > 0
+    z = scan.with_array(np.where(inside, (scan.array - values.mean()) / values.std(), 0).astype(np.float32))
+    before, after = made(scan, brain, preset, "train"), made(z, brain, preset, "train")
+    assert np.mean(before.label.array != after.label.array) < 1e-5
+    expected = before.record["measured"]["contrast"]
+    assert after.record["measured"]["contrast"] == pytest.approx(expected, rel=0.05)
+
+
 def test_a_scan_without_signal_is_refused(stripped: tuple[Volume, Volume]) -> None:
     scan, brain = stripped
     for level in (0.0, -5.0):
