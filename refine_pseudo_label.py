@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from synthtumour.options.mixing import refinement_from
+from synthtumour.options.mixing import add_name_options, refinement_from
 from synthtumour.options.program import add_any_brain_volume, rarely_needed, run
 from synthtumour.options.runs import add_run_options, conduct_from
 from synthtumour.presets import Refinement
@@ -71,7 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="where its border lies between the level of tissue, 0, and of tumour, 1 (default: %(default)s)",
     )
     add_run_options(parser, draws=False)
-    add_any_brain_volume(rarely_needed(parser))
+    rare = rarely_needed(parser)
+    add_name_options(rare)
+    add_any_brain_volume(rare)
     return parser
 
 
@@ -84,6 +86,8 @@ def refine(args: argparse.Namespace) -> int:
             labels=args.labels,
             output=args.output,
             brain_masks=args.brain_masks,
+            image_name=args.image_name,
+            label_name=args.label_name,
             threshold=args.softmax,
             how=refinement_from(args),
             any_brain_volume=args.any_brain_volume,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from synthtumour.options.mixing import (
     add_mixing_options,
+    add_name_options,
     add_option,
     add_rare_mixing_options,
     add_refinement_options,
@@ -124,20 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="finds the subject in a scan's name, in its first group (default: Stage 1's manifest.csv, as "
         "BIDS, ADNI, OASIS and BraTS name them, or the name without _vNN and val)",
     )
-    add_option(
-        rare,
-        "--image-name",
-        metavar="NAME",
-        help="scans, named as for prompt_multi_tumor.py: '*_flair.nii*' (a folder without any such is read "
-        "by the usual names)",
-    )
-    add_option(
-        rare,
-        "--label-name",
-        metavar="NAME",
-        help="pseudo-labels, named in the same way: '*_seg.nii*', beside or in folders as the scans are "
-        "(default: CASE.nii.gz)",
-    )
+    add_name_options(rare)
     add_rare_mixing_options(rare)
     add_any_brain_volume(rare)
     for old in ("--tumour-free-fraction", "--tumour_free_fraction"):

@@ -160,6 +160,20 @@ def test_what_has_no_other_half_is_named_and_the_others_go_on(
     assert "stranger" in page
 
 
+def test_scans_and_labels_as_brats_has_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("plain", "dark"):
+        place = folder / f"brats/BraTS-{name}"
+        place.mkdir(parents=True)
+        shutil.copy(folder / f"images/{name}_0000.nii.gz", place / f"BraTS-{name}_fl.nii.gz")
+        shutil.copy(folder / f"labels/{name}.nii.gz", place / f"BraTS-{name}_seg.nii.gz")
+    there = ("--images", folder / "brats", "--labels", folder / "brats", "--image-name", "*_fl.nii*")
+    assert refine(folder, *there) == 2
+    assert "--label-name '*_seg.nii.gz'" in capsys.readouterr().err
+    assert refine(folder, *there, "--label-name", "*_seg.nii.gz") == 0
+    made = {path.name for path in (folder / "out").glob("*.nii.gz")}
+    assert made == {"BraTS-plain.nii.gz", "BraTS-dark.nii.gz"}
+
+
 def test_a_label_that_does_not_fit_fails_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     label = sitk.ReadImage(str(folder / "labels/dark.nii.gz"))
     label.SetSpacing((2.0, 2.0, 2.5))
@@ -222,7 +236,7 @@ def test_softmax_takes_the_largest_part_at_its_threshold(
         (("--output", "images"), "is read, and would be written to"),
         (("--labels", "nowhere"), "no such folder; give the pseudo-labels with --labels"),
         (("--images", "nowhere"), "no such folder; give the real tumour scans with --images"),
-        (("--labels", "images"), "holds no label CASE.nii.gz of a scan"),
+        (("--labels", "images"), "holds no label of a scan"),
         (("--brain-masks", "nowhere"), "no such folder; give the folder of the brain masks"),
         (("--softmax", "1"), "--softmax 1: needs a probability, more than 0 and less than 1"),
         (("--softmax", "nan"), "--softmax nan: needs a probability"),

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,13 +18,11 @@ _LABEL = re.compile("seg|label|tumou?r|lesion", re.IGNORECASE)
 _LOOKED_AT = 1000  # entries of a folder: enough to tell how its files are called
 
 
-def what_was_seen(folder: Path, is_bids: bool = False, option: str = "--image-name") -> str:
+def what_was_seen(folder: Path, is_bids: bool = False) -> str:
     """'3 folders with *_flair.nii: --image-name '*_flair.nii'': how scans are called in `folder`.
 
-    FLAIR goes first, or labels with option --label-name, then the name that most have. '' if there is no
-    image in it, nor in its folders.
+    FLAIR goes first, then the name that most have. '' if there is no image in it, nor in its folders.
     """
-    wanted, others = (_LABEL, _FLAIR) if option == "--label-name" else (_FLAIR, _LABEL)
     entries = list(islice(_listed(folder), _LOOKED_AT))
     folders = [entry for entry in entries if entry.is_dir()]
     if is_bids:
@@ -32,26 +30,37 @@ def what_was_seen(folder: Path, is_bids: bool = False, option: str = "--image-na
         folders = [
             place for entry in folders for pattern in patterns for place in sorted(entry.glob(pattern))
         ]
-    in_folders = {place: [file for file in _listed(place) if _is_scan(file)] for place in folders}
-    if seen := _best(in_folders, wanted, others):
-        name, count = seen
-        return f"{count} folder{'s' * (count > 1)} with {name}: {option} {shlex.quote(name)}"
-    if seen := _best({entry: [entry] for entry in entries if _is_scan(entry)}, wanted, others):
-        name, count = seen
-        return f"{count} file{'s' * (count > 1)} {name}: {option} {shlex.quote(name)}"
+    if seen := _named(folders, entries, _is_scan, "--image-name"):
+        return seen
     for place in folders:
         if any(_is_scan(file) for deeper in _listed(place) if deeper.is_dir() for file in _listed(deeper)):
             return f"scans that lie one folder deeper; give {place}"
     return ""
 
 
-def _best(
-    files: Mapping[Path, Sequence[Path]], wanted: re.Pattern[str], others: re.Pattern[str]
-) -> tuple[str, int] | None:
-    """The name or pattern to give, and for how many of the keys of `files` it means one file.
+def what_labels_were_seen(folder: Path) -> str:
+    """'3 folders with *_seg.nii: --label-name '*_seg.nii'': how labels are called in `folder`, or ''."""
+    entries = list(islice(_listed(folder), _LOOKED_AT))
+    folders = [entry for entry in entries if entry.is_dir()]
+    return _named(folders, entries, _is_label, "--label-name")
 
-    Names with what is `wanted` in them go first, those with what the `others` have last.
-    """
+
+def _named(
+    folders: Sequence[Path], entries: Sequence[Path], is_wanted: Callable[[Path], bool], option: str
+) -> str:
+    """The name of most of what `is_wanted` in the `folders`, or else among the `entries` themselves."""
+    for files, what in (
+        ({place: [file for file in _listed(place) if is_wanted(file)] for place in folders}, "folder{} with"),
+        ({entry: [entry] for entry in entries if is_wanted(entry)}, "file{}"),
+    ):
+        if seen := _best(files):
+            name, count = seen
+            return f"{count} {what.format('s' * (count > 1))} {name}: {option} {shlex.quote(name)}"
+    return ""
+
+
+def _best(files: Mapping[Path, Sequence[Path]]) -> tuple[str, int] | None:
+    """The name or pattern to give, and for how many of the keys of `files` it means one file."""
     means: dict[str, dict[Path, list[str]]] = defaultdict(lambda: defaultdict(list))
     for place, inside in files.items():
         for file in inside:
@@ -63,8 +72,8 @@ def _best(
 
     def rank(name: str) -> tuple[bool, bool, int, bool, int, str]:
         whole = "*" not in name and counts[name] > 1  # as good as a pattern, and said more simply
-        right, wrong = wanted.search(name) is not None, others.search(name) is not None
-        return (not counts[name] or not right, wrong, -counts[name], not whole, len(name), name)
+        flair, label = _FLAIR.search(name) is not None, _LABEL.search(name) is not None
+        return (not counts[name] or not flair, label, -counts[name], not whole, len(name), name)
 
     best = min(counts, key=rank)
     endings = sorted({ending for found in means[best].values() for ending in found})
@@ -84,6 +93,10 @@ def _names(file: Path, whole: bool) -> Iterator[str]:
 
 def _is_scan(file: Path) -> bool:
     return is_image(file) and not is_mask(file) and os.path.isfile(file)
+
+
+def _is_label(file: Path) -> bool:
+    return _is_scan(file) and _LABEL.search(stem_of(file)) is not None
 
 
 def _listed(folder: Path) -> list[Path]:

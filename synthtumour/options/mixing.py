@@ -99,6 +99,24 @@ def add_refinement_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_name_options(group: argparse._ArgumentGroup) -> None:
+    """How scans and their labels are called where the usual names are not."""
+    add_option(
+        group,
+        "--image-name",
+        metavar="NAME",
+        help="scans, named as for prompt_multi_tumor.py: '*_flair.nii*' (a folder without any such is read "
+        "by the usual names)",
+    )
+    add_option(
+        group,
+        "--label-name",
+        metavar="NAME",
+        help="pseudo-labels, named in the same way: '*_seg.nii*', beside or in folders as the scans are "
+        "(default: CASE.nii.gz)",
+    )
+
+
 def add_rare_mixing_options(group: argparse._ArgumentGroup) -> None:
     """The other ways of mixing, and the limits that a pseudo-label must keep to."""
     add_option(

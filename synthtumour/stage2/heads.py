@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synthtumour.brain.masks import has_bright_rim, prepare_brain, skull_stripped, tell_bright_rim
 from synthtumour.brain.measures import black_level, tell_black
-from synthtumour.dataset.hints import what_was_seen
+from synthtumour.dataset.hints import what_labels_were_seen
 from synthtumour.dataset.naming import case_of, file_of_case, in_folder
 from synthtumour.dataset.sessions import caution_of_sessions, subject_of_case
 from synthtumour.dataset.subjects import Found, Scan, broken_links, find_scans
@@ -90,7 +90,7 @@ def find_donors(
                 softmax if os.path.lexists(softmax) else None,
             )
         )
-    if not found and label_name is None and (seen := what_was_seen(labels, option="--label-name")):
+    if not found and label_name is None and (seen := what_labels_were_seen(labels)):
         refused = [(name, kind, f"{reason}; there are {seen}") for name, kind, reason in refused]
     refused += [(name, "label without a scan", f"no scan for {file}") for name, file in by_name.items()]
     return found, refused

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from synthtumour import __version__
 from synthtumour.brain import hdbet
+from synthtumour.dataset.naming import check_given
 from synthtumour.errors import InputError, require
 from synthtumour.files.names import extension_to_read
 from synthtumour.presets import Refinement
@@ -37,6 +38,8 @@ class RefineRun:
     labels: Path
     output: Path
     brain_masks: Path | None = None
+    image_name: str | None = None
+    label_name: str | None = None
     threshold: float | None = None  # --softmax: the label is where tumour is at least so probable
     how: Refinement = field(default_factory=Refinement)
     any_brain_volume: bool = False
@@ -52,6 +55,8 @@ class RefineRun:
                 "images": str(self.images.resolve()),
                 "labels": str(self.labels.resolve()),
                 "brain-masks": self.brain_masks and str(self.brain_masks.resolve()),
+                "image-name": self.image_name,
+                "label-name": self.label_name,
                 "brain-mask": "hdbet" if self.conduct.make_masks else None,
                 "softmax": self.threshold,
             },
@@ -64,6 +69,8 @@ class RefineRun:
             self.threshold is None or 0 < self.threshold < 1,
             f"--softmax {self.threshold or 0:g}: needs a probability, more than 0 and less than 1",
         )
+        check_given("--image-name", self.image_name)
+        check_given("--label-name", self.label_name)
         if self.conduct.preview:
             import synthtumour.pictures  # noqa: F401  a missing Pillow is told before any work
         if self.conduct.make_masks:
@@ -113,13 +120,19 @@ def refine_labels(asked: RefineRun) -> int:
 def _pairs(asked: RefineRun) -> tuple[list[HeadFiles], Unpaired]:
     """The scans with their labels, and what has no other half; InputError if there is no pair."""
     heads, refused = find_donors(
-        asked.images, asked.labels, 1, asked.brain_masks, None, options=("--images", "--labels")
+        asked.images,
+        asked.labels,
+        1,
+        asked.brain_masks,
+        None,
+        asked.image_name,
+        asked.label_name,
+        options=("--images", "--labels"),
     )
     unpaired = [(name, reason) for name, _, reason in refused]
     if not heads:
         raise InputError(
-            f"{asked.labels}: holds no label CASE.nii.gz of a scan CASE_0000.nii.gz in {asked.images} "
-            f"(the first: {unpaired[0][1]})"
+            f"{asked.labels}: holds no label of a scan in {asked.images} (the first: {unpaired[0][1]})"
         )
     if asked.threshold is None:  # a label does not change with a file that is not used
         heads = [replace(head, softmax=None) for head in heads]

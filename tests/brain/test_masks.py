@@ -99,10 +99,14 @@ def test_the_option_lets_it_through(
     assert resect(*given, "--any-brain-volume") == 0
 
 
-def test_a_resampled_mask_is_cut_at_half(whole_head: Path, tmp_path: Path) -> None:
-    """A mask that was interpolated has a ramp for its border: cut above 0 it would be the larger ball."""
+@pytest.mark.parametrize("overshoot", [0.0, 0.37])
+def test_a_resampled_mask_is_cut_at_half(whole_head: Path, tmp_path: Path, overshoot: float) -> None:
+    """A mask that was interpolated has a ramp for its border: cut above 0 it would be the larger ball.
+
+    Splines go beyond 0 and 1 on either side of it.
+    """
     away = axes_of(whole_head)
-    ramp = np.clip((0.6 - away) / 0.2, 0, 1).astype(np.float32)  # one half at 0.5
+    ramp = np.clip((0.6 - away) / 0.2, -overshoot, 1 + overshoot).astype(np.float32)  # one half at 0.5
     mask = written(tmp_path / "mask.nii.gz", ramp, whole_head)
     with pytest.warns(UserWarning, match="above 0.5"):
         brain = prepare_brain(read_volume(whole_head), whole_head, mask)

@@ -97,7 +97,7 @@ def test_more_channels_need_nnunets_names(folders: Path, capsys: pytest.CaptureF
         find_recipients(folders / "F", 2, None, None, "*-FLAIR.nii.gz")
 
 
-def test_donors_as_brats_has_them(folders: Path) -> None:
+def test_donors_as_brats_has_them(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Scan and label in one folder; the tumour-free scans have the usual names."""
     for n in range(3):
         case = f"BraTS2021_0000{n}"
@@ -106,6 +106,8 @@ def test_donors_as_brats_has_them(folders: Path) -> None:
         shutil.copy(folders / f"D/imagesTr/patient{n}_0000.nii.gz", place / f"{case}_flair.nii.gz")
         shutil.copy(folders / f"D/labelsTr/patient{n}.nii.gz", place / f"{case}_seg.nii.gz")
     where = ["--imagesTr_path", str(folders / "B"), "--labelsTr_path", str(folders / "B")]
+    assert run_stage2(folders, *where, "-num", "3") == 2
+    assert "there are 3 folders with *_seg.nii.gz: --label-name '*_seg.nii.gz'" in capsys.readouterr().err
     assert run_stage2(folders, *where, "-num", "3", "--label-name", "*_seg.nii*") == 0
     rows = rows_of(folders / "CHECK/CarveMixID.csv")
     assert {row["id1"] for row in rows} == {f"BraTS2021_0000{n}" for n in range(3)}
