@@ -17,9 +17,8 @@ from synthtumour.brain.masks import LARGEST_BRAIN_ML, LEAST_BACKGROUND
 from synthtumour.errors import InputError
 from synthtumour.presets import Preset
 from synthtumour.stage1.synthesis import synthesise_patch, untouched
+from synthtumour.volume.grid import LPS_TO_RAS
 from synthtumour.volume.volume import Volume
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +93,8 @@ class FreshTumours:
             image, label, _ = synthesise_patch(scan.array, brain.array, spacing, self.preset, seed=seed)
         new = scan.with_array(image).in_stored_order()
         scored = inside if self.within_brain else np.ones_like(inside)
-        new[scored] = (new[scored] - new[scored].mean()) / new[scored].std()
+        values = new[scored]
+        new[scored] = (values - values.mean()) / values.std()
         return new, brain.with_array(label).in_stored_order()
 
     def _affine(self, properties: dict[str, Any]) -> np.ndarray:
@@ -102,7 +102,7 @@ class FreshTumours:
         spacing = list(self.spacing_mm)
         if len(spacing) == 2:  # 2d keeps the slices apart as they are
             spacing.insert(0, properties["spacing"][self.transpose_forward[0]])
-        direction = _LPS_TO_RAS @ np.reshape(properties["sitk_stuff"]["direction"], (3, 3))
+        direction = LPS_TO_RAS @ np.reshape(properties["sitk_stuff"]["direction"], (3, 3))
         affine = np.eye(4)
         affine[:3, :3] = direction[:, [2 - axis for axis in self.transpose_forward]] * spacing
         return affine

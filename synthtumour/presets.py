@@ -241,6 +241,5 @@ class GateLimits:
     @property
     def parameters(self) -> dict[str, object]:
         """As a run's settings have it; what the version before did not know is named only where it counts."""
-        new = {"min_logit": self.min_logit, "refinement": self.refinement and asdict(self.refinement)}
-        old = {name: value for name, value in asdict(self).items() if name not in new}
-        return {**old, **{name: value for name, value in new.items() if value is not None}}
+        known_later = ("min_logit", "refinement")
+        return {n: v for n, v in asdict(self).items() if v is not None or n not in known_later}

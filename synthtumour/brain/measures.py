@@ -46,7 +46,10 @@ def contrast(
     All arrays [i, j, k], masks bool, `around` holds all of `inside`. That tissue lies 1 to 6 mm from `around`
     (RIM_MM), in straight lines. None if there is none or if it is as dark as `black`.
     """
-    within, beside = _means(array, inside, around, tissue, grid)
+    return _ratio(*_means(array, inside, around, tissue, grid), black)
+
+
+def _ratio(within: float, beside: float | None, black: float) -> float | None:
     return (within - black) / (beside - black) if beside is not None and beside > black else None
 
 
@@ -125,11 +128,10 @@ def measure(
     mean_inside, mean_rim = _means(image, label, label, brain & ~label, grid)
     box = bounding_box(label)
     centre = grid.to_ras(np.argwhere(label[box]).mean(axis=0) + [s.start for s in box])
-    visible = mean_rim is not None and mean_rim > black
     return {
-        "volume_ml": round(int(label[box].sum()) * grid.voxel_ml, 4),
+        "volume_ml": grid.volume_ml(label[box]),
         "centre_ras_mm": [round(float(x), 3) for x in centre],
         "mean_inside": mean_inside,
         "mean_rim": mean_rim,
-        "contrast": (mean_inside - black) / (mean_rim - black) if visible else None,  # type: ignore[operator]
+        "contrast": _ratio(mean_inside, mean_rim, black),
     }

@@ -36,7 +36,7 @@ def next_commands(dataset: Dataset, has_split: bool, trainer: str = "") -> list[
     copy = [f'cp {split} "$nnUNet_preprocessed"/{name}/splits_final.pkl'] if has_split else []
     return [
         "# nnU-Net v1 looks for the folder in $nnUNet_raw_data_base/nnUNet_raw_data",
-        f'cp -r {shlex.quote(str(dataset.folder.resolve()))} "$nnUNet_raw_data_base"/nnUNet_raw_data/',
+        f'cp -rH {shlex.quote(str(absolute(dataset.folder)))} "$nnUNet_raw_data_base"/nnUNet_raw_data/',
         f"nnUNet_plan_and_preprocess -t {number} --verify_dataset_integrity",
         *copy,
         f"nnUNet_train 3d_fullres nnUNetTrainerV2 {number} 0{best}",

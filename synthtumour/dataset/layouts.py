@@ -22,7 +22,7 @@ from synthtumour.dataset.naming import (
     usual_in_folder,
     whats_wrong,
 )
-from synthtumour.files.names import EXTENSIONS, brain_mask_beside, first_taken, stem_of
+from synthtumour.files.names import EXTENSIONS, brain_mask_beside, first_taken, is_image, stem_of
 
 BIDS_IMAGE = "FLAIR"
 SEVERAL = "several scans"
@@ -68,7 +68,7 @@ def in_subject_folders(entries: Iterable[Path], image_name: str | None, mask_nam
                 skipped.append((entry.name, reason))
             else:
                 scans.append(Scan(entry.name, "", "", files[0], _mask_in_folder(entry, files[0], mask_name)))
-        elif entry.name.lower().endswith(EXTENSIONS):
+        elif is_image(entry):
             skipped.append((entry.name, "an image outside any subject's folder"))
         elif not os.path.exists(entry):
             skipped.append((entry.name, BROKEN_LINK))
@@ -103,7 +103,7 @@ def in_one_folder(entries: Sequence[Path], image_name: str | None, mask_name: st
         is_file = os.path.isfile(entry)  # which is False, too, where that cannot be asked
         if entry.is_dir():
             skipped.append((entry.name, "a folder among the cases"))
-        elif not is_file and entry.name.lower().endswith(EXTENSIONS):
+        elif not is_file and is_image(entry):
             skipped.append((entry.name, whats_wrong(entry)))
         case = case_of(entry, image_name, _NNUNET_IMAGE) if is_file else None
         if case is None:
@@ -121,7 +121,7 @@ def in_one_folder(entries: Sequence[Path], image_name: str | None, mask_name: st
     for entry in entries:
         if entry in used or entry.name in known or is_mask(entry) or re.search(r"_\d{4}$", stem_of(entry)):
             continue
-        if entry.name.lower().endswith(EXTENSIONS):
+        if is_image(entry):
             what = f"is not {wanted}" if is_pattern(wanted) else f"does not end in _{wanted}"
             skipped.append((entry.name, what))
     layout = "one folder" if is_pattern(wanted) else "nnU-Net"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from synthtumour.errors import InputError
-from synthtumour.files.names import EXTENSIONS, is_image, stem_of
+from synthtumour.files.names import EXTENSIONS, ending_of, first_taken, is_image, stem_of
 
 USUAL_SCAN = "flair.nii.gz"
 BROKEN_LINK = "broken link: datalad get"
@@ -49,9 +49,8 @@ def in_folder(folder: Path, name: str, masks: bool = False) -> list[Path]:
 
     A pattern means what is called as brain masks are only if `masks`, or if it ends so itself.
     """
-    for path in with_either_ending(folder / name):
-        if os.path.lexists(path):
-            return [path]
+    if there := first_taken(with_either_ending(folder / name)):
+        return [there]
     if not is_pattern(name):
         return []
     files = folder.glob(name) if len(Path(name).parts) > 1 else folder.iterdir()
@@ -95,8 +94,7 @@ def case_of(file: Path, name: str | None, usual: str, masks: bool = False) -> st
 def file_of_case(folder: Path, case: str, name: str) -> Path | None:
     """The file in `folder` that `name` means for `case`, a mask or a label; None if there is none."""
     if not is_pattern(name):
-        candidates = with_either_ending(folder / f"{case}_{name}")
-        return next((path for path in candidates if os.path.lexists(path)), None)
+        return first_taken(with_either_ending(folder / f"{case}_{name}"))
     fits = re.compile(re.escape(case) + f"[{SEPARATORS}]?" + _as_regex(name.lstrip("*")), re.DOTALL).fullmatch
     found = _one_of_a_stem(file for file in folder.iterdir() if fits(file.name))
     return found[0] if found else None
@@ -123,7 +121,7 @@ def _one_of_a_stem(files: Iterable[Path]) -> list[Path]:
     """`files` sorted, and of those that differ in their extension only the first of EXTENSIONS."""
 
     def rank(file: Path) -> int:
-        return next(n for n, end in enumerate((*EXTENSIONS, "")) if file.name.lower().endswith(end))
+        return (*EXTENSIONS, "").index(ending_of(file.name))
 
     kept: dict[Path, Path] = {}
     for file in sorted(files, key=lambda file: (rank(file), file)):

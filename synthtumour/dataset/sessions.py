@@ -7,6 +7,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
+from synthtumour.dataset.naming import SEPARATORS
 from synthtumour.errors import InputError
 
 # Names whose sessions or time points can be told apart from the subject.
@@ -20,7 +21,6 @@ _CONVENTIONS = re.compile(
 )
 _STAGE1_ENDING = re.compile(r"(_v\d{2,}|_free)$")
 _STAGE1_ENDINGS = re.compile(r"(_v\d{2,}|_free)?(val)?$")
-_SEPARATORS = "_. -"
 
 # What a name may end in when it is one of several of a subject.
 _DATE = r"(?:19|20)\d\d(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)(?:0[1-9]|[12]\d|3[01])(?:T?\d{4,6})?"
@@ -34,7 +34,7 @@ _NUMBER = r"\d{1,2}|[a-e]"
 _AFTER = r"(?:[_. -](?:nifti|nii|flair|mri?|brain))*$"  # which says nothing of who or when
 _SESSION = re.compile(
     rf"""(?ix) ^(?P<stem>.*?)
-    (?P<ending>
+    (?:
         (?:[_. -]+ (?:{_DATE} | (?P<visit>{_VISIT}) | {_SHORT_VISIT}))+ (?:[_. -]+\d{{1,2}})?
         | [_. -]+ (?P<number>{_NUMBER})
         | (?<=\d) (?P<letter>[a-e])
@@ -78,7 +78,7 @@ def session_of(name: str, subject: str) -> str:
     before, found, after = name.partition(subject)
     if not found:
         return name
-    return "_".join(part.strip(_SEPARATORS) for part in (before, after) if part.strip(_SEPARATORS))
+    return "_".join(part.strip(SEPARATORS) for part in (before, after) if part.strip(SEPARATORS))
 
 
 def check_pattern(pattern: str | None) -> None:
@@ -120,7 +120,7 @@ def _alike(names: Iterable[str]) -> dict[str, list[str]]:
         if match is None:
             continue
         stem = match["stem"]
-        last = re.split(f"[{_SEPARATORS}]", stem)[-1]
+        last = re.split(f"[{SEPARATORS}]", stem)[-1]
         if _NO_SUBJECT.fullmatch(last) or not (re.search(r"\d", last) or (match["visit"] and stem)):
             continue
         groups[stem].append(name)

@@ -68,12 +68,7 @@ def check_name(path: Path) -> None:
         raise InputError(f"{path}: the file or folder name is not valid UTF-8; rename it") from error
 
 
-def is_taken(path: Path) -> bool:
-    """Whether the name is taken, be it by a link that leads nowhere."""
-    return os.path.lexists(path)
-
-
 def check_regular(path: Path) -> None:
     """Raise InputError for a name that is taken, but by no file: one would wait for a pipe for ever."""
-    if is_taken(path) and not path.is_file():
+    if os.path.lexists(path) and not path.is_file():
         raise InputError(f"{path}: not a regular file; move it, or choose another output folder")

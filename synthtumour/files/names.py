@@ -23,16 +23,19 @@ def extension_of(path: str | os.PathLike[str]) -> str:
 
 def extension_to_read(path: Path) -> str:
     """The image extension of a file to read, in lower case; InputError if it is none."""
-    name = path.name.lower()
-    for extension in EXTENSIONS:
-        if name.endswith(extension):
-            return extension
+    if extension := ending_of(path.name):
+        return extension
     raise InputError(f"{path}: {_UNKNOWN}")
+
+
+def ending_of(name: str) -> str:
+    """The image extension of a name, in lower case; '' if it has none."""
+    return next((extension for extension in EXTENSIONS if name.lower().endswith(extension)), "")
 
 
 def stem_of(file: Path) -> str:
     """The name without its image extension, or without its suffix if it has none."""
-    extension = next((e for e in EXTENSIONS if file.name.lower().endswith(e)), file.suffix)
+    extension = ending_of(file.name) or file.suffix
     return file.name[: len(file.name) - len(extension)]
 
 

@@ -93,7 +93,7 @@ def _keep_mode(there: Path, new: Path) -> None:
     except OSError:  # a new one follows the umask
         return
     for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
-        with contextlib.suppress(OSError, AttributeError):  # Windows has none
+        with contextlib.suppress(OSError):  # only its owner may
             os.chown(new, owner, group)
     with contextlib.suppress(OSError):
         new.chmod(stat.S_IMODE(status.st_mode) & 0o777)

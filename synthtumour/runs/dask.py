@@ -28,6 +28,7 @@ import distributed
 from threadpoolctl import threadpool_limits
 
 from synthtumour.errors import InputError
+from synthtumour.files.staging import STAGING
 
 # What bytes, or the talk between the machines, depend on; Python itself by its first two numbers.
 _PACKAGES = ("numpy", "scipy", "SimpleITK", "distributed")
@@ -206,7 +207,7 @@ def _as_tried() -> Iterator[None]:
 def _mark(folder: Path) -> Iterator[Path]:
     """A new empty file in `folder`, or in its nearest parent that is there; removed again."""
     place = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    mark = place / f".synthtumour-{uuid.uuid4().hex}"
+    mark = place / f"{STAGING}{uuid.uuid4().hex}"
     try:
         mark.touch(exist_ok=False)
     except OSError as error:

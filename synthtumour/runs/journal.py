@@ -29,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from synthtumour.errors import InputError
-from synthtumour.files.checks import check_regular, is_taken
+from synthtumour.files.checks import check_regular
 from synthtumour.files.state import is_same, size_of
 from synthtumour.runs.cases import NO_PICTURE, Case
 from synthtumour.runs.folder import held, sync_folder
@@ -76,7 +77,7 @@ class Journal:
         self.shard, self.finalise, self._wait, self._command = shard, finalise, wait, command
         self.shards = 0  # how many the run is, or was, shared out among
         self.settings = settings
-        self.reserved = tuple(reserved)
+        self._reserved = (folder / MANIFEST_FILE, *reserved)
         self.overwrite = overwrite
         # Of every case its status, its files and where its line is: what was drawn stays on the disk, so that
         # memory does not grow by much with the cases.
@@ -144,10 +145,8 @@ class Journal:
         if self.shard and (whole := self.folder / JOURNAL_FILE).is_file():
             file = stack.enter_context(whole.open("rb"))
             self._read_lines(whole, file.fileno())
-        if not self._read_lines(
-            self.path, self._lines.descriptor
-        ):  # the run was killed while it wrote the last
-            self._lines.write(b"\n")
+        if not self._read_lines(self.path, self._lines.descriptor):
+            self._lines.write(b"\n")  # the run was killed while it wrote the last
         for entry in self.entries.values():
             if entry["status"] != "failed":
                 self._outputs.ours.update(entry["outputs"])
@@ -189,9 +188,8 @@ class Journal:
 
     def _check_settings(self) -> None:
         self._carries_on = self._run_file.check(self.settings, self.overwrite)
-        reserved = (self.folder / MANIFEST_FILE, *self.reserved)
-        self._outputs.ours |= self._run_file.reserved.intersection(map(self._relative, reserved))
-        for path in reserved:
+        self._outputs.ours |= self._run_file.reserved.intersection(map(self._relative, self._reserved))
+        for path in self._reserved:
             check_regular(path)
             if self._outputs.is_foreign(path):
                 raise InputError(f"{path}: exists and is not of this program; choose another output folder")
@@ -218,7 +216,7 @@ class Journal:
         if self.shard:
             self._run_file.settle_on(self.settings)
             return []
-        reserved = [self._relative(path) for path in (self.folder / MANIFEST_FILE, *self.reserved)]
+        reserved = [*map(self._relative, self._reserved)]
         self._run_file.write(self.settings, reserved)
         if not self._outputs.ours.issuperset(reserved):
             self._lines.append({"reserved": reserved}, sync=True)
@@ -238,7 +236,7 @@ class Journal:
                 if self.shard is None:
                     made = any(entry["status"] == "made" for entry in self.entries.values())
                     self._run_file.note_packages(is_first=self.overwrite or not made)
-                for path in (self.folder / MANIFEST_FILE, *self.reserved):
+                for path in self._reserved:
                     path.unlink(missing_ok=True)
             yield
         finally:
@@ -322,7 +320,9 @@ class Journal:
                 self._outputs.ours.difference_update(
                     map(self._relative, lost)
                 )  # what is there now is somebody's
-                how = "was changed while the run was on; move it, and" if is_taken(lost[0]) else VANISHED
+                how = (
+                    "was changed while the run was on; move it, and" if os.path.lexists(lost[0]) else VANISHED
+                )
                 reason = f"{lost[0]}: {how} run the same command again"
                 self.finish(case, case, {"status": "failed", "reason": reason})
                 vanished.add(case.name)
@@ -338,7 +338,7 @@ class Journal:
         changed = []
         for relative, state in self.entries[name]["outputs"].items():
             path = self.folder / relative
-            if relative not in self._outputs.ours or not is_taken(path):
+            if relative not in self._outputs.ours or not os.path.lexists(path):
                 continue
             if not self._staging.may_hold(path) or (state is not None and not is_same(path, state)):
                 changed.append(relative)

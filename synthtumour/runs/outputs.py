@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from synthtumour.errors import InputError
-from synthtumour.files.checks import is_taken
 from synthtumour.files.staging import give_name
 from synthtumour.files.state import file_state, is_same, size_of
 from synthtumour.runs.cases import NO_PICTURE, Case
@@ -27,11 +26,11 @@ class Outputs:
         self.ours: set[str] = set()
 
     def relative(self, path: Path) -> str:
-        return Path(os.path.relpath(path, self.folder)).as_posix()
+        return os.path.relpath(path, self.folder)
 
     def is_foreign(self, path: Path) -> bool:
         """Whether the name is taken by what the run does not know."""
-        return is_taken(path) and self.relative(path) not in self.ours
+        return os.path.lexists(path) and self.relative(path) not in self.ours
 
     def refuse_foreign(self, paths: Iterable[Path]) -> None:
         """Raise InputError if one of `paths` is taken by what the run does not know."""

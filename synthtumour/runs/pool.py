@@ -35,11 +35,8 @@ class Workers:
             self._executor = executor
             return
         os.environ.update(dict.fromkeys(self._environment, "1"))  # libraries read these when they are loaded
-        forks = "forkserver" in multiprocessing.get_all_start_methods()
-        self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
-        if forks:
-            self._context.set_forkserver_preload([*_PRELOAD, *preload])
-        self._forks = forks
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([*_PRELOAD, *preload])
         self._retired: list[object] = []
         self._begin()
 
@@ -51,8 +48,7 @@ class Workers:
         self._begin()
 
     def _begin(self) -> None:
-        if self._forks:
-            _start_fork_server()
+        _start_fork_server()
         self._stop = self._context.Event()
         reader, self._alive = self._context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(

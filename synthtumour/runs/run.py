@@ -84,7 +84,7 @@ def run(
     mine = {n: c for n, c in plan.items() if journal.shard is None or whose[n] == journal.shard.number}
     notes = journal.admit(plan, mine)
     kept, bare = (set(), set()) if journal.overwrite else _there(journal, mine)
-    journal.doubt(name for name in mine if name not in kept | bare)
+    journal.doubt(mine.keys() - kept - bare)
     asked = mine.keys() - kept if not journal.finalise else set()
     todo = [
         Group(g.source, tuple(c.only_drawn() if c.name in bare else c for c in g.cases if c.name in asked))

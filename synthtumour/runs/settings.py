@@ -100,7 +100,7 @@ class RunFile:
         packages = _packages()
         if self._earlier is None:
             self._write_first({**_as_json(settings), "packages": packages})
-            self._earlier = json.loads(self.path.read_text(encoding="utf-8", errors="surrogateescape"))
+            self._earlier = read_json(self.path)
             self.check(settings, overwrite=False)
         assert self._earlier is not None
         for name in _BYTES_HANG_ON:

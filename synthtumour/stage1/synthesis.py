@@ -168,7 +168,7 @@ def rendered(
     measured = measure(image, label > 0, recipient.brain, grid, recipient.black)
     if rendering.labels == "brats":
         for value, name in ((1, "core_ml"), (2, "oedema_ml"), (3, "enhancing_ml")):
-            measured[name] = round(int((label == value).sum()) * grid.voxel_ml, 4)
+            measured[name] = grid.volume_ml(label == value)
     record = {**header, **scene.as_record(), "measured": measured}
     return Synthesis(result, result.with_array(label), record)
 

@@ -124,11 +124,11 @@ def _measures(
     home = donor.head.grid
     expected = placement.affine @ [*home.to_ras(np.argwhere(kept).mean(axis=0)), 1]
     return {
-        "donor_volume_ml": round(int(donor.label.sum()) * home.voxel_ml, 4),
-        "carved_volume_ml": round(int(kept.sum()) * home.voxel_ml, 4),
+        "donor_volume_ml": home.volume_ml(donor.label),
+        "carved_volume_ml": home.volume_ml(kept),
         "volume_scale": placement.volume_scale,
-        "placed_volume_ml": round(int(placed.sum()) * grid.voxel_ml, 4),
-        "volume_ml": round(int(label.sum()) * grid.voxel_ml, 4),
+        "placed_volume_ml": grid.volume_ml(placed),
+        "volume_ml": grid.volume_ml(label),
         "remaining": float(label.sum() / max(placed.sum(), 1)),
         "expected_centre_ras_mm": _rounded(expected[:3]),
         "placed_centre_ras_mm": _rounded(grid.to_ras(np.argwhere(placed).mean(axis=0) + window.start)),

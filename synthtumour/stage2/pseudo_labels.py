@@ -85,7 +85,7 @@ def checked_donor(
     if limits.refinement is not None:
         label, parts = refined_mask(head.channels[0].array, head.brain, cleaned, head.grid, limits.refinement)
     volumes = {
-        name: round(int(mask.sum()) * head.grid.voxel_ml, 4)
+        name: head.grid.volume_ml(mask)
         for name, mask in (("raw_volume_ml", raw), ("cleaned_volume_ml", cleaned), ("volume_ml", label))
     }
     brain_fraction = int(label.sum()) / int(head.brain.sum())

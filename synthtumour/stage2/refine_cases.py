@@ -20,7 +20,7 @@ from synthtumour.stage2.heads import HeadFiles, read_head
 from synthtumour.stage2.pseudo_labels import Head, tumour_probability
 from synthtumour.stage2.refinement import Part, in_classes_of, refined
 from synthtumour.text import volume_text
-from synthtumour.volume.grid import Grid, bounding_box, largest_component
+from synthtumour.volume.grid import bounding_box, largest_component
 from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume, cure
 from synthtumour.volume.writing import write_in_place
@@ -107,10 +107,10 @@ def _columns(head: Head, before: Volume, after: Volume, parts: Sequence[Part]) -
     centre = measured["centre_ras_mm"] or ()
     record = [{name: _finite(value) for name, value in asdict(part).items()} for part in parts]
     columns = {
-        "volume_before_ml": _ml(old, grid),
+        "volume_before_ml": grid.volume_ml(old),
         "volume_ml": measured["volume_ml"],
-        "added_ml": _ml(new & ~old, grid),
-        "removed_ml": _ml(old & ~new, grid),
+        "added_ml": grid.volume_ml(new & ~old),
+        "removed_ml": grid.volume_ml(old & ~new),
         "parts": len(parts),
         "left_as_it_was": EMPTY if not old.any() else _why_left(parts) if parts else OUTSIDE,
         "tissue_level": record[0]["tissue_level"] if record else None,
@@ -121,10 +121,6 @@ def _columns(head: Head, before: Volume, after: Volume, parts: Sequence[Part]) -
         "record": json.dumps({"parts": record}),
     }
     return {name: _finite(value) for name, value in columns.items()}
-
-
-def _ml(mask: np.ndarray, grid: Grid) -> float:
-    return round(int(np.count_nonzero(mask)) * grid.voxel_ml, 4)
 
 
 def _why_left(parts: Sequence[Part]) -> str:

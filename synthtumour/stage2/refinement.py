@@ -119,7 +119,7 @@ def _refined_part(
     """The part `number` of the label refined; `away_mm` is the distance to the label, any part of it."""
     spacing, part = grid.spacing_mm, numbers == number
     tumour = float(np.percentile(smooth[part], how.percentile))
-    before_ml = _ml(part, grid)
+    before_ml = grid.volume_ml(part)
 
     def kept(why: str) -> tuple[np.ndarray, Part]:
         return part, Part(before_ml, before_ml, tissue, tumour, why)
@@ -144,11 +144,7 @@ def _refined_part(
     found = _filled(touching[labels] & found) & mine
     if found.sum() < how.least_left * part.sum():
         return kept(TOO_LITTLE)
-    return found, Part(before_ml, _ml(found, grid), tissue, tumour, "")
-
-
-def _ml(mask: np.ndarray, grid: Grid) -> float:
-    return round(int(mask.sum()) * grid.voxel_ml, 4)
+    return found, Part(before_ml, grid.volume_ml(found), tissue, tumour, "")
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

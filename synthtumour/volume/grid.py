@@ -35,6 +35,10 @@ class Grid:
         """Volume of one voxel in ml."""
         return float(np.prod(self.spacing_mm)) / 1000
 
+    def volume_ml(self, mask: np.ndarray) -> float:
+        """Volume in ml, to four decimals, of what `mask` (bool) marks."""
+        return round(int(np.count_nonzero(mask)) * self.voxel_ml, 4)
+
     @property
     def axes(self) -> np.ndarray:
         """Unit vectors (3, 3) of the grid's axes as columns, in RAS."""

@@ -79,24 +79,25 @@ def _sizes(size: int) -> tuple[bytes, bytes]:
     return struct.pack("<i", size), struct.pack(">i", size)
 
 
-def header_of_faithful_read(path: Path, image: sitk.Image) -> bytes | None:
-    """The first bytes of a .nii.gz file if they and the voxels of `image` have the sum that its gzip records.
+def is_faithful_read(path: Path, image: sitk.Image) -> bool:
+    """Whether the header of a .nii.gz file and the voxels of `image` have the sum that its gzip records.
 
     That is proof, without decompressing it again, that the file is whole and that ITK took its voxels as they
-    are. None if it cannot be had so simply: no compression, scaled voxels, the other byte order, damage.
+    are. False, too, if it cannot be had so simply: no compression, scaled voxels, the other byte order.
     """
+    at, kind = _OFFSET
     try:
         with path.open("rb") as file:
             header = zlib.decompressobj(31).decompress(file.read(4096), 1024)
             file.seek(-8, os.SEEK_END)
             recorded, length = struct.unpack("<II", file.read(8))
-        offset = int(struct.unpack_from("<f", header, 108)[0])
+        offset = int(struct.unpack_from("<" + kind, header, at)[0])
     except (OSError, zlib.error, struct.error, ValueError, OverflowError):
-        return None
+        return False
     voxels = sitk.GetArrayViewFromImage(image)
-    if not 348 <= offset <= len(header) or (offset + voxels.nbytes) % 2**32 != length:
-        return None
-    return header if zlib.crc32(voxels.data, zlib.crc32(header[:offset])) == recorded else None
+    if not _HEADER_BYTES <= offset <= len(header) or (offset + voxels.nbytes) % 2**32 != length:
+        return False
+    return zlib.crc32(voxels.data, zlib.crc32(header[:offset])) == recorded
 
 
 def whole_nifti(path: Path, image: sitk.Image, header: NiftiHeader) -> bytes:

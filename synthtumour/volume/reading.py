@@ -26,7 +26,7 @@ from synthtumour.volume.grid import is_oblique
 from synthtumour.volume.nifti import (
     NOT_GREY,
     NiftiHeader,
-    header_of_faithful_read,
+    is_faithful_read,
     nifti_header,
     whole_nifti,
     with_lost_values,
@@ -87,7 +87,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         raise InputError(f"{path}: {reason}") from error
     if nifti is None:
         return Volume.from_image(image)
-    if header_of_faithful_read(path, image) is None:
+    if not is_faithful_read(path, image):
         image = with_lost_values(image, whole_nifti(path, image, nifti), nifti)
     volume = Volume.from_image(image)
     _tell_forms_apart(path, volume, nifti)

@@ -15,12 +15,11 @@ class _Stderr:
         self._lock = threading.Lock()
         self._hidden_by = 0
         self._kept: int | None = None
-        if hasattr(os, "register_at_fork"):  # a child has only the thread that forked, which hides nothing
-            os.register_at_fork(
-                before=self._lock.acquire,
-                after_in_parent=self._lock.release,
-                after_in_child=self._back_in_child,
-            )
+        os.register_at_fork(  # a child has only the thread that forked, which hides nothing
+            before=self._lock.acquire,
+            after_in_parent=self._lock.release,
+            after_in_child=self._back_in_child,
+        )
 
     def hide(self) -> None:
         with self._lock:

@@ -19,7 +19,7 @@ from synthtumour.files.checks import check_name
 from synthtumour.files.names import extension_of
 from synthtumour.files.staging import scratch_beside, staged_outputs
 from synthtumour.volume.grid import Box, bounding_box, is_oblique
-from synthtumour.volume.nifti import header_of_faithful_read, nifti_header
+from synthtumour.volume.nifti import is_faithful_read, nifti_header
 from synthtumour.volume.stderr import silent_stderr
 from synthtumour.volume.volume import Volume
 
@@ -38,39 +38,41 @@ def write_in_place(volume: Volume, path: Path) -> None:
     Raises OSError or, from SimpleITK, RuntimeError if it cannot be written.
     """
     check_name(path)
-    extension_of(path)
-    image, name = volume.to_image(), path.name.lower()
-    compress = not name.endswith(".nii")
+    extension, image = extension_of(path), volume.to_image()
     source = volume.stored.nifti_geometry
-    if source is None or not name.endswith((".nii", ".nii.gz")):
-        _write(image, path, compress)
+    if source is None or extension not in (".nii", ".nii.gz"):
+        _write(image, path)
         return
     # ITK writes both forms by the one that it has read, rounded anew, in mm: the source's own go back.
     uncompressed = scratch_beside(path)
     try:
-        _write(image, uncompressed, compress=False)
+        _write(image, uncompressed)
         content = bytearray(uncompressed.stat().st_size)
         with uncompressed.open("rb") as file:
             file.readinto(content)
     finally:
         uncompressed.unlink(missing_ok=True)
     source.put_into(content)
-    level = 4 if is_oblique(volume.grid) else 2  # the one as ever, the other as quick as ITK
-    path.write_bytes(gzip.compress(content, compresslevel=level, mtime=0) if compress else content)
+    if extension == ".nii.gz":
+        level = 4 if is_oblique(volume.grid) else 2  # the one as ever, the other as quick as ITK
+        path.write_bytes(gzip.compress(content, compresslevel=level, mtime=0))
+    else:
+        path.write_bytes(content)
 
 
-def _write(image: sitk.Image, path: Path, compress: bool) -> None:
+def _write(image: sitk.Image, path: Path) -> None:
     """Write an image and make sure of it: on a full disk ITK cuts NIfTI and NRRD short and says nothing."""
+    extension = extension_of(path)
     with silent_stderr():  # ITK remarks on metadata that other formats do not keep
-        sitk.WriteImage(image, str(path), useCompression=compress)
-    name, whole = path.name.lower(), False
-    if name.endswith(".nii.gz"):
-        whole = header_of_faithful_read(path, image) is not None
-    elif name.endswith(".nii"):
+        sitk.WriteImage(image, str(path), useCompression=extension != ".nii")
+    whole = False
+    if extension == ".nii.gz":
+        whole = is_faithful_read(path, image)
+    elif extension == ".nii":
         length = sitk.GetArrayViewFromImage(image).nbytes
         with contextlib.suppress(InputError):
             whole = path.stat().st_size == nifti_header(path).offset + length
-    elif name.endswith(".nrrd"):
+    elif extension == ".nrrd":
         _, _, voxels = path.read_bytes().partition(b"\n\n")
         with contextlib.suppress(EOFError, zlib.error):
             whole = gzip.decompress(voxels) == sitk.GetArrayViewFromImage(image).tobytes()
