@@ -196,7 +196,8 @@ def tell_summary(asked: RefineRun, unpaired: Unpaired, report: Report, page: str
         always(f"  FAILED {line}")
     made = [row for row in report.rows if row["status"] == "made"]
     left = [(str(row["case"]), str(row["left_as_it_was"]), ()) for row in made if row["left_as_it_was"]]
-    say(f"refined: {len(made) - len(left)}; left as they were, all or in part: {len(left)}")
+    changed = sum(any(float(str(row[key])) for key in ("added_ml", "removed_ml")) for row in made)
+    say(f"changed: {changed} of {len(made)}; left as they were, all or some of their parts: {len(left)}")
     for line in by_reason(left):
         say(f"  left {line}")
     before, after = (sum(float(str(row[key])) for row in made) for key in ("volume_before_ml", "volume_ml"))

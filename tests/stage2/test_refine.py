@@ -77,7 +77,7 @@ def test_masks_are_made_where_there_are_none(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_summary_tells_what_was_left(capsys: pytest.CaptureFixture[str]) -> None:
-    columns = ("volume_before_ml", "volume_ml", "left_as_it_was")
+    columns = ("volume_before_ml", "volume_ml", "added_ml", "removed_ml", "left_as_it_was")
     rows: list[dict[str, object]] = [
         {
             "case": name,
@@ -87,20 +87,22 @@ def test_the_summary_tells_what_was_left(capsys: pytest.CaptureFixture[str]) -> 
             **dict(zip(columns, said, strict=True)),
         }
         for name, said in {
-            "a": (10.0, 14.0, ""),
-            "b": (2.5, 2.5, "too small"),
-            "c": (0.0, 0.0, "empty label"),
+            "a": (10.0, 13.0, 4.0, 1.0, ""),
+            "b": (2.5, 2.5, 0.0, 0.0, "too small"),
+            "c": (0.0, 0.0, 0.0, 0.0, "empty label"),
+            "e": (5.0, 6.0, 1.0, 0.0, "1 of 2 parts: 1 too small"),
         }.items()
     ]
     tell_summary(ASKED, [("d", "no d.nii.gz in labels")], report_of(rows, 0), "no report")
     out = capsys.readouterr().out
     for line in (
-        "labels: 3 made, 0 kept from before, 0 failed",
+        "labels: 4 made, 0 kept from before, 0 failed",
         "  FAILED d: no d.nii.gz in labels",
-        "refined: 1; left as they were, all or in part: 2",
+        "changed: 2 of 4; left as they were, all or some of their parts: 3",
         "  left b: too small",
         "  left c: empty label",
-        "volume of all: 12.5 ml before, 16.5 ml now",
+        "  left e: 1 of 2 parts: 1 too small",
+        "volume of all: 17.5 ml before, 21.5 ml now",
     ):
         assert f"{line}\n" in out
     tell_summary(replace(ASKED, conduct=Conduct(tell="quiet")), [("d", "no label")], report_of(rows, 0), "")
