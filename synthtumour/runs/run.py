@@ -92,7 +92,8 @@ def run(
     ]
     tasks = tasks_of([group for group in todo if group.cases], working.at_once())
     interrupted, manifest = 0, journal.folder / MANIFEST_FILE
-    if tasks:
+    worked = bool(tasks)  # which the run empties
+    if worked:
         show = partial(_progress, len(plan), len(kept), working.tell, unit)
         try:
             interrupted = _make(tasks, load, make, journal, working, preload, show)
@@ -105,7 +106,7 @@ def run(
         vanished = journal.fail_vanished(mine.values())
         kept, bare = kept - vanished, bare - vanished
     rows = [journal.row(case) for case in mine.values()]
-    if journal.shard is None and (tasks or journal.finalise or not manifest.exists()):
+    if journal.shard is None and (worked or journal.finalise or not manifest.exists()):
         write_manifest(rows, manifest)
     notes += journal.mixture
     if journal.finalise:
