@@ -51,7 +51,7 @@ def look_at(loaded: tuple[HeadFiles, GateLimits], case: Case) -> Mapping[str, ob
     """Measures of a head that can be used; the kind and the reason of a rejection otherwise."""
     files, limits = loaded
     try:
-        head = read_head(files)
+        head = read_head(files, files.label is None)
         outside = np.count_nonzero(head.channels[0].array[~head.brain])
         seen = {"whole_head": bool(outside > 0.1 * head.brain.sum())}
         if files.label is None:

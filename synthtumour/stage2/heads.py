@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from synthtumour.brain import hdbet
 from synthtumour.brain.masks import has_bright_rim, prepare_brain, skull_stripped, tell_bright_rim
 from synthtumour.brain.measures import black_level, tell_black
 from synthtumour.dataset.hints import what_labels_were_seen
@@ -19,6 +21,8 @@ from synthtumour.dataset.subjects import Found, Scan, broken_links, find_scans
 from synthtumour.errors import InputError
 from synthtumour.files.names import EXTENSIONS, is_image, stem_of
 from synthtumour.presets import GateLimits
+from synthtumour.runs.cases import Report
+from synthtumour.runs.run import Working
 from synthtumour.stage2.pseudo_labels import Donor, Head, check_channels, checked_donor
 from synthtumour.volume.reading import read_volume
 
@@ -224,13 +228,29 @@ def _masks_of(scans: Sequence[Scan], folder: Path | None) -> dict[Scan, Path | N
     return masks
 
 
-def read_head(files: HeadFiles) -> Head:
+def with_made_masks(
+    heads: Sequence[HeadFiles], output: Path, working: Working, sharing: Mapping[str, Any]
+) -> tuple[list[HeadFiles], Report]:
+    """`heads` with a brain mask made by HD-BET, in a folder of `output`, for those that have none."""
+    masks = output / hdbet.FOLDER
+    without = {h.name: h.channels[0] for h in heads if not (h.mask and os.path.lexists(h.mask))}
+    report = hdbet.make_masks(without, masks, working, **sharing)
+    failed = dict(report.failed)
+    return [
+        replace(head, mask=hdbet.mask_in(masks, head.name))
+        if head.name in without and head.name not in failed
+        else head
+        for head in heads
+    ], report
+
+
+def read_head(files: HeadFiles, is_tumour_free: bool = False) -> Head:
     """The channels and the brain; zero outside the brain if the files are to be skull-stripped."""
     channels = [read_volume(path) for path in files.channels]
     brain = prepare_brain(channels[0], files.channels[0], files.mask, files.any_brain_volume)
     for path, channel in zip(files.channels, channels, strict=True):
         tell_black(black_level(channel.array, brain.array > 0), path)
-    if files.label is None and has_bright_rim(channels[0].array, brain.array > 0, brain.grid):
+    if is_tumour_free and has_bright_rim(channels[0].array, brain.array > 0, brain.grid):
         tell_bright_rim(files.channels[0])
     head = check_channels(tuple(channels), brain.array > 0, files.channels)
     if files.skull_strip:
@@ -245,7 +265,7 @@ def recipient_of(files: HeadFiles) -> Head:
 
 @lru_cache(maxsize=4)
 def _kept_head(files: HeadFiles, _: tuple[int, ...]) -> Head:
-    return read_head(files)
+    return read_head(files, is_tumour_free=True)
 
 
 def read_donor(files: HeadFiles, limits: GateLimits) -> Donor:

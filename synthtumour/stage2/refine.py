@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from synthtumour.runs.cases import Group, Report
 from synthtumour.runs.conduct import Conduct
 from synthtumour.runs.journal import Journal
 from synthtumour.runs.progress import by_reason, speaker, tell_outcome, tell_shard, typed
-from synthtumour.runs.run import Working, run
+from synthtumour.runs.run import run
 from synthtumour.runs.settings import MANIFEST_FILE
-from synthtumour.stage2.heads import HeadFiles, find_donors
+from synthtumour.stage2.heads import HeadFiles, find_donors, with_made_masks
 from synthtumour.stage2.refine_cases import RefineSource, load_for_refinement, make_refined, refine_case
 
 PROGRAM = "refine_pseudo_label.py"
@@ -101,7 +100,7 @@ def refine_labels(asked: RefineRun) -> int:
     ):
         unmasked: dict[str, str] = {}
         if conduct.make_masks:
-            heads, masks = _with_made_masks(asked, heads, working)
+            heads, masks = with_made_masks(heads, folder, working, conduct.sharing)
             if masks.interrupted:
                 print("interrupted while brain masks were made; the same command carries on")
                 return masks.exit_code
@@ -137,22 +136,6 @@ def _pairs(asked: RefineRun) -> tuple[list[HeadFiles], Unpaired]:
     if asked.threshold is None:  # a label does not change with a file that is not used
         heads = [replace(head, softmax=None) for head in heads]
     return [replace(head, any_brain_volume=asked.any_brain_volume) for head in heads], unpaired
-
-
-def _with_made_masks(
-    asked: RefineRun, heads: Sequence[HeadFiles], working: Working
-) -> tuple[list[HeadFiles], Report]:
-    """`heads` with a brain mask made, in a folder of the output, for those that have none."""
-    masks = asked.output / hdbet.FOLDER
-    without = {h.name: h.channels[0] for h in heads if not (h.mask and os.path.lexists(h.mask))}
-    report = hdbet.make_masks(without, masks, working, **asked.conduct.sharing)
-    failed = dict(report.failed)
-    return [
-        replace(head, mask=hdbet.mask_in(masks, head.name))
-        if head.name in without and head.name not in failed
-        else head
-        for head in heads
-    ], report
 
 
 def plan(

@@ -164,7 +164,7 @@ def make_member(member: Member, case: Case) -> Mapping[str, object]:
             shutil.copyfile(file, output)
         return {"volume_ml": member.volume_ml}
     if member.head.label is None:
-        head, tumour, volume_ml = read_head(member.head), None, 0.0
+        head, tumour, volume_ml = read_head(member.head, is_tumour_free=True), None, 0.0
     else:
         donor = read_donor(member.head, member.limits)
         head, tumour, volume_ml = donor.head, donor.label, donor.measured["volume_ml"]
