@@ -14,8 +14,8 @@ from synthtumour.presets import Refinement
 from synthtumour.runs.cases import Report, report_of
 from synthtumour.runs.conduct import Conduct
 from synthtumour.runs.run import Working
-from synthtumour.stage2.heads import HeadFiles
-from synthtumour.stage2.refine import RefineRun, _with_made_masks, plan, tell_summary
+from synthtumour.stage2.heads import HeadFiles, with_made_masks
+from synthtumour.stage2.refine import RefineRun, plan, tell_summary
 from synthtumour.stage2.refine_cases import RefineSource, load_for_refinement
 
 ASKED = RefineRun(Path("images"), Path("labels"), Path("out"))
@@ -66,7 +66,7 @@ def test_masks_are_made_where_there_are_none(monkeypatch: pytest.MonkeyPatch) ->
         return report_of(rows, 0)
 
     monkeypatch.setattr(hdbet, "make_masks", make_masks)
-    heads, report = _with_made_masks(ASKED, HEADS, Working())
+    heads, report = with_made_masks(HEADS, ASKED.output, Working(), ASKED.conduct.sharing)
     assert set(wanted) == {"a", "b.1"}  # that mask is not there
     assert [head.mask for head in heads] == [hdbet.mask_in(Path("out/brain_masks"), "a"), HEADS[1].mask]
     assert report.failed == [("b.1", "broken")]
