@@ -74,8 +74,8 @@ PRESETS = {
         name="diverse",
         model="glioma",
         shape="infiltrative",
-        min_volume_mm3=1_000.0,
-        max_volume_mm3=200_000.0,
+        min_volume_mm3=8_000.0,
+        max_volume_mm3=250_000.0,
         max_axis_ratio=2.0,
         noise_scale=1.0,
         noise_smoothness=3.0,
@@ -89,10 +89,8 @@ PRESETS = {
         buffer_sigma_mm=0.7,
         label_threshold=0.5,
         val_task="scaled",
-        nodule_probability=0.3,
         distractor_probability=0.5,
         tumour_free_probability=0.2,
-        head_scale=(0.6, 0.9),
     ),
 }
 

@@ -47,6 +47,8 @@ from synthtumour.volume.writing import with_changes
 
 _MAX_DRAWS = 100
 _APART_MM = 4.0  # between the borders of two tumours
+_LARGEST_SHARE = 0.25  # of the brain, in one tumour
+_LARGEST_ASKED = 0.5  # the same, where all volumes that are asked for are larger than that
 Border = tuple[
     Box, np.ndarray
 ]  # a box of the coarse grid, and how far (mm) each of its voxels is beyond the border
@@ -248,7 +250,7 @@ def _draw_one(
         preset = _for_nodules(preset)
     appearance = draw_appearance(rng, preset, tissue)
     push_mm = float(rng.uniform(*preset.mass_effect_mm))
-    room_mm3 = 0.5 * np.count_nonzero(tissue.brain) * tissue.grid.voxel_ml * 1000
+    room_mm3 = _room_mm3(preset, tissue)
     for _ in range(_MAX_DRAWS):
         shape: Growth | TumourShape
         if preset.shape == "infiltrative":
@@ -270,6 +272,13 @@ def _draw_one(
         core = draw_core(rng, preset, appearance, shape.centre_ras_mm, shape.volume_mm3)
         return Glioma(shape, core, appearance, push_mm), hit
     return None
+
+
+def _room_mm3(preset: Preset, tissue: Tissue) -> float:
+    """How large a tumour may be in this brain: a larger one is drawn anew."""
+    brain_mm3 = np.count_nonzero(tissue.brain) * tissue.grid.voxel_ml * 1000
+    least = min(preset.volumes_mm3) if preset.volumes_mm3 else preset.min_volume_mm3
+    return float(brain_mm3 * (_LARGEST_SHARE if least < _LARGEST_SHARE * brain_mm3 else _LARGEST_ASKED))
 
 
 def _for_nodules(preset: Preset) -> Preset:

@@ -45,12 +45,26 @@ def test_nodules_have_one_to_three_times_the_least_volume(head: tuple[Volume, Vo
     assert 2_000 <= min(nodules) and max(nodules) <= 6_000 < max(volumes(0.0))
 
 
+def test_a_brain_holds_no_tumour_of_more_than_a_quarter_unless_no_other_is_asked_for(
+    head: tuple[Volume, Volume],
+) -> None:
+    quarter = 0.25 * np.count_nonzero(head[1].array) * head[1].grid.voxel_ml * 1000
+
+    def volumes(least: float, most: float) -> list[float]:
+        preset = replace(PLAIN, min_volume_mm3=least, max_volume_mm3=most)
+        return [
+            synthesised(head, preset, seed=n).record["tumours"][0]["shape"]["volume_mm3"] for n in range(8)
+        ]
+
+    assert 0.5 * quarter < max(volumes(0.5 * quarter, 4 * quarter)) <= 1.02 * quarter
+    assert 1.1 * quarter < min(volumes(1.2 * quarter, 1.4 * quarter))
+
+
 CORED = replace(
     PRESETS["diverse"],
     core_probability=1.0,
     distractor_probability=0.0,
     labels="brats",
-    nodule_probability=0.0,
 )
 
 

@@ -12,9 +12,7 @@ from tests.conftest import PLAIN, synthesised
 
 
 def test_volumes_are_log_uniform_and_met(head: tuple[Volume, Volume]) -> None:
-    preset = replace(
-        PLAIN, min_volume_mm3=1_000.0, max_volume_mm3=64_000.0, buffer_sigma_mm=0.0, nodule_probability=0.0
-    )
+    preset = replace(PLAIN, min_volume_mm3=1_000.0, max_volume_mm3=64_000.0, buffer_sigma_mm=0.0)
     drawn, measured = [], []
     for seed in range(30):
         record = synthesised(head, preset, seed=seed).record
