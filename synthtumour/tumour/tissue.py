@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
 from synthtumour.errors import InputError
@@ -19,8 +20,12 @@ from synthtumour.volume.grid import Box, Grid, bounding_box, grown
 _COARSE_MM = 2.0
 _DARK, _DARK_WIDTH = 0.55, 0.15  # of the brain's range: half-way from CSF to tissue on FLAIR, and how sharp
 _DARKEST = 0.1  # percentile of the brain
+_CSF_SHARE = (
+    0.1  # of a brain with CSF: voxels in the darkest quarter of its range, as a part of the next half
+)
 _LEAST_RANGE = 8.0  # robust standard deviations: in a brain without CSF, noise must not look like it
 _VENTRICLE_DEPTH_MM = 18.0  # no sulcus that is 6 mm wide lies so deep
+_LEAST_VENTRICLE_ML = 1.0  # what is smaller would be a dark speck in a tumour
 _CORTEX_MM = 2.5
 _BIAS_MM = 12.0
 _SLOW_MM = 6.0  # blocks for what changes slowly
@@ -34,6 +39,7 @@ class Tissue:
     block: tuple[int, int, int]
     grid: Grid
     median: float  # of the brain's intensities
+    reach: float  # how far below the median the darkest CSF is
     spread: float  # standard deviation of those of tissue (CSF left out), robust (MAD)
     brain: np.ndarray  # bool
     matter: np.ndarray  # 0 CSF to 1 tissue
@@ -74,6 +80,10 @@ class Tissue:
         )
         return i, j, k
 
+    def matter_of(self, scan: np.ndarray) -> np.ndarray:
+        """0 CSF to 1 tissue of a part of the scan that this is of, voxel by voxel."""
+        return _matter(scan, self.median, self.reach)
+
     def refined(self, values: np.ndarray, box: Box, fine: Box) -> np.ndarray:
         """`values` on the coarse `box`, linearly interpolated at the scan's voxels `fine`; float32."""
         starts = (f.start - own.start for f, own in zip(fine, self.box, strict=True))
@@ -110,14 +120,16 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     coarse = Grid((i, j, k), affine)
     spacing = coarse.spacing_mm
 
-    matter = np.clip((1 + (values - median) / reach - _DARK) / _DARK_WIDTH + 0.5, 0, 1) * inside
+    matter = _matter(values, median, reach) * inside
     depth = _depth_mm(inside, spacing)
     ventricle = _ventricles(inside & (matter < 0.5), depth, coarse)
     outside = np.where(inside, (1 - matter) * ~ventricle, 1).astype(np.float32)
     near = ndimage.gaussian_filter(outside, _CORTEX_MM / spacing, mode="nearest", truncate=2.5)
     cortex = np.clip(near / 0.25, 0, 1)
     level = _level(values, matter, median, reach, spacing)
-    return Tissue(tight, block, coarse, median, spread, inside, matter, ventricle, cortex, depth, level)
+    return Tissue(
+        tight, block, coarse, median, reach, spread, inside, matter, ventricle, cortex, depth, level
+    )
 
 
 def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) -> Tissue:
@@ -156,6 +168,11 @@ def location_prior(tissue: Tissue, given: np.ndarray | None = None) -> np.ndarra
     return prior
 
 
+def _matter(values: np.ndarray, median: float, reach: float) -> np.ndarray:
+    """0 CSF to 1 tissue."""
+    return np.clip((1 + (values - median) / reach - _DARK) / _DARK_WIDTH + 0.5, 0, 1)
+
+
 def _sample(values: np.ndarray) -> np.ndarray:
     """Evenly spaced ones of `values` (n,), some 20 000: enough for robust statistics."""
     return values[:: max(len(values) // 20_000, 1)]
@@ -169,10 +186,15 @@ def _spread(sample: np.ndarray) -> float:
 def _range(sample: np.ndarray, median: float) -> float:
     """How far the darkest of a brain lies below its `median`: on FLAIR, from tissue to CSF.
 
-    It does not change with what a scan calls zero, which z-scores move.
+    It does not change with what a scan calls zero, which z-scores move. CSF is a group of its own at the dark
+    end, where noise would thin out; an old brain's CSF widens its spread, which then says nothing.
     """
-    below = median - float(np.percentile(sample, _DARKEST))
-    return max(below, _LEAST_RANGE * _spread(sample), 1e-3 * median)
+    below = max(median - float(np.percentile(sample, _DARKEST)), 1e-3 * median)
+    spread, depth = _spread(sample), (median - sample) / below
+    darkest, next_to_it = (np.count_nonzero((depth > low) & (depth <= low + 0.5)) for low in (0.75, 0.25))
+    if below > 2 * spread and darkest > _CSF_SHARE * next_to_it:
+        return below
+    return max(below, _LEAST_RANGE * spread)
 
 
 def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
@@ -187,10 +209,16 @@ def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
 
 
 def _ventricles(dark: np.ndarray, depth_mm: np.ndarray, grid: Grid) -> np.ndarray:
-    """What is `dark`, deep, and near where it is wide (bool)."""
+    """What is `dark`, deep, near where it is wide, and no speck (bool)."""
     block = _block(_SLOW_MM, grid.spacing_mm)
     wide = _refined_blocks(_block_means(dark, block), block, dark.shape) > 0.7
-    return dark & (depth_mm > _VENTRICLE_DEPTH_MM) & dilated(wide, 4.0, grid)
+    found = dark & (depth_mm > _VENTRICLE_DEPTH_MM) & dilated(wide, 4.0, grid)
+    if not found.any():
+        return found
+    box, least = bounding_box(found), round(_LEAST_VENTRICLE_ML / grid.voxel_ml)
+    parts = sitk.ConnectedComponent(sitk.GetImageFromArray(found[box].astype(np.uint8)))
+    found[box] = sitk.GetArrayFromImage(sitk.RelabelComponent(parts, least)) > 0
+    return found
 
 
 def _level(
