@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from synthtumour.presets import GLIOMA, Preset
 from synthtumour.tumour.growth import NOISE_OFFSETS, noise_at, radius_mm
@@ -19,7 +20,8 @@ from synthtumour.volume.grid import Box
 NECROTIC, OEDEMA, ENHANCING = 1, 2, 3  # the label values of BraTS
 _RIM_EDGE_MM = 1.5
 _ROUND_CORE_MM = 2.0
-_LARGEST_RESIDUE = 0.15  # of the median: what of the scan's own detail counts as noise and anatomy
+_SOFT_CORE_MM = 1.5  # sigma; the walls are as ragged as the coarse grid
+_LARGEST_RESIDUE = 0.25  # of the median: what the scan's own detail comes up to, the deepest sulcus included
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ class Appearance:
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """A tumour on the coarse box: `level` in scan intensities, and where its core and its rim are."""
+    """A tumour on the coarse box, in scan intensities; without a core the last two are None."""
 
-    level: np.ndarray
-    core_mm: np.ndarray  # distance to the core's border, negative inside; far where there is no core
-    rim_mm: float
+    level: np.ndarray  # of its oedema
+    core_level: np.ndarray | None
+    core_mm: np.ndarray | None  # distance to the core's border, negative inside
 
 
 def draw_appearance(rng: np.random.Generator, preset: Preset, tissue: Tissue) -> Appearance:
@@ -163,26 +165,48 @@ def paint(
     coarse = texture(centre_ras_mm, 4 * appearance.texture_mm, appearance.noise_offset + 1, 1)
     level = 1 + (appearance.factor - 1) * (1 - appearance.falloff * (1 - depth))
     level = level * (1 + appearance.texture * (2 * fine + coarse))
-    core_mm = np.full(border_mm.shape, np.inf, np.float32)
-    if core is not None:
-        bumps = texture(core.centre_ras_mm, max(6.0, volume_mm3 ** (1 / 3) / 3), core.noise_offset, 2)
-        distance = np.linalg.norm(points - core.centre_ras_mm, axis=-1) * np.exp(core.roughness * bumps)
-        core_mm = (distance - np.quantile(distance[inside], core.fraction)).astype(np.float32)
-        # An off-centre core ends before the tumour does, else it looks like a bite out of it.
-        core_mm = np.maximum(core_mm, border_mm + min(_ROUND_CORE_MM, -0.25 * float(border_mm.min())))
-        if core.rim_mm:
-            level += (core.rim_level - level) * ramp(core_mm - core.rim_mm, _RIM_EDGE_MM)
-        grain = texture(centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
-        level += (core.level * (1 + 2 * core.texture * grain) - level) * ramp(core_mm, core.edge_mm)
-    return Painted(level * tissue.level[box], core_mm, core.rim_mm if core else 0.0)
+    level *= tissue.level[box]
+    if core is None:
+        return Painted(level, None, None)
+    bumps = texture(core.centre_ras_mm, max(6.0, volume_mm3 ** (1 / 3) / 3), core.noise_offset, 2)
+    distance = np.linalg.norm(points - core.centre_ras_mm, axis=-1) * np.exp(core.roughness * bumps)
+    core_mm = (distance - np.quantile(distance[inside], core.fraction)).astype(np.float32)
+    # An off-centre core ends before tumour and brain do, else it looks like a bite out of them.
+    about = min(_ROUND_CORE_MM, -0.25 * float(border_mm.min()))
+    solid = np.pad(tissue.brain[box] & ~tissue.ventricle[box], 1)
+    wall_mm = ndimage.distance_transform_edt(solid, sampling=tissue.spacing_mm)[1:-1, 1:-1, 1:-1]
+    half = tissue.spacing_mm.min() / 2  # a wall runs between voxels
+    core_mm = np.maximum(core_mm, np.maximum(border_mm, half - wall_mm) + about)
+    core_mm = ndimage.gaussian_filter(core_mm, _SOFT_CORE_MM / tissue.spacing_mm, mode="nearest", truncate=2)
+    grain = texture(centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
+    core_level = core.level * (1 + 2 * core.texture * grain) * tissue.level[box]
+    return Painted(level, core_level, core_mm)
+
+
+def with_core(
+    level: np.ndarray, base: np.ndarray, core: Core, core_mm: np.ndarray, core_level: np.ndarray
+) -> np.ndarray:
+    """`level` of the oedema with the core and its rim over it; `base` is the tissue's level.
+
+    All are on the scan's own voxels: the edges are sharper than the coarse grid can hold.
+    """
+    if core.rim_mm:
+        level = level + (core.rim_level * base - level) * ramp(core_mm - core.rim_mm, _RIM_EDGE_MM)
+    return level + (core_level - level) * ramp(core_mm, core.edge_mm)
 
 
 def over_scan(
     part: np.ndarray, level: np.ndarray, base: np.ndarray, weight: np.ndarray, grain: float, median: float
 ) -> np.ndarray:
-    """`level` over the scan `part` where `weight` is 1, with the scan's own detail beside `base` on top."""
-    residue = np.clip(part - base, -_LARGEST_RESIDUE * median, _LARGEST_RESIDUE * median)
-    tumour = np.maximum(level + grain * residue, 0.02 * median)
+    """`level` over the scan `part` where `weight` is 1, with the scan's own detail beside `base` on top.
+
+    Detail is fainter the further it is from `base`, so that sulci show and stay bright, and where the tumour
+    is dark.
+    """
+    residue = part - base
+    residue /= 1 + np.abs(residue) / (_LARGEST_RESIDUE * median)
+    residue *= grain * np.minimum(level / base, 1)
+    tumour = np.maximum(level + residue, 0.02 * median)
     return part + weight * (tumour - part)
 
 

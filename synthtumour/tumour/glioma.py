@@ -18,7 +18,6 @@ from synthtumour.presets import GLIOMA, Preset
 from synthtumour.tumour.appearance import (
     Appearance,
     Core,
-    Painted,
     draw_appearance,
     draw_core,
     in_contrast,
@@ -26,7 +25,9 @@ from synthtumour.tumour.appearance import (
     paint,
     ramp,
     subregions,
+    with_core,
 )
+from synthtumour.tumour.blending import dilated
 from synthtumour.tumour.displacement import displacement, pushed
 from synthtumour.tumour.distractors import (
     BrightCortex,
@@ -209,8 +210,24 @@ def _render_tumours(
             field = displacement(border_mm, box, tissue, tumour.push_mm)
             image = pushed(image, brain, field, box, tissue)
         seen = _cropped(box, border_mm, _edge_mm(tumour.intensity, rendering))
-        _render_one(tumour, rendering, image, label, brain, shown, *seen)
+        _render_one(tumour, rendering, image, label, _room(recipient, seen[0]), shown, *seen)
     return image, label
+
+
+def _room(recipient: Recipient, box: Box) -> np.ndarray:
+    """Brain, less the CSF of ventricles, on the scan's voxels under the coarse `box`: 0 to 1.
+
+    Ventricles end at their own voxels, not at those of the coarse grid.
+    """
+    tissue = recipient.tissue
+    fine = tissue.fine_box(box, recipient.array.shape)
+    room = recipient.brain[fine]
+    if not tissue.ventricle[box].any():
+        return room
+    near = tissue.ventricle[box]
+    if max(tissue.block) > 1:  # a voxel of the coarse grid that is half a ventricle counts as none
+        near = dilated(near, float(tissue.spacing_mm.max()), tissue.grid)
+    return room * (1 - tissue.refined(near, box, fine) * (1 - tissue.matter_of(recipient.array[fine])))
 
 
 def scene_from(record: dict[str, Any]) -> Scene:
@@ -311,27 +328,27 @@ def _render_one(
     rendering: Rendering,
     image: np.ndarray,
     label: np.ndarray,
-    brain: np.ndarray,
+    room: np.ndarray,
     tissue: Tissue,
     box: Box,
     border_mm: np.ndarray,
 ) -> None:
-    """Paint one tumour into `image` and mark it in `label`, both changed in place."""
-    appearance, shape = tumour.intensity, tumour.shape
+    """Paint one tumour into `image` and mark it in `label`, both changed in place.
+
+    `room`, on the scan's voxels under `box`, is 1 where a tumour can be and 0 where it cannot.
+    """
+    appearance, shape, core = tumour.intensity, tumour.shape, tumour.core
     fine = tissue.fine_box(box, image.shape)
-    inside_brain = brain[fine]
     edge_mm = _edge_mm(appearance, rendering)
-    weight = ramp(tissue.refined(border_mm, box, fine), edge_mm) * inside_brain
+    weight = ramp(tissue.refined(border_mm, box, fine), edge_mm) * room
     inside = weight > rendering.label_threshold
-    painted: Painted = paint(
-        appearance, tumour.core, shape.centre_ras_mm, shape.volume_mm3, border_mm, edge_mm, box, tissue
-    )
-    core_mm = None
-    if tumour.core is not None:
-        core_mm = tissue.refined(painted.core_mm, box, fine)
+    painted = paint(appearance, core, shape.centre_ras_mm, shape.volume_mm3, border_mm, edge_mm, box, tissue)
+    core_mm = None if painted.core_mm is None else tissue.refined(painted.core_mm, box, fine)
     part = image[fine]
     if rendering.task == "train":
         level, base = (tissue.refined(a, box, fine) for a in (painted.level, tissue.level[box]))
+        if core is not None and core_mm is not None and painted.core_level is not None:
+            level = with_core(level, base, core, core_mm, tissue.refined(painted.core_level, box, fine))
         after = over_scan(part, level, base, weight, appearance.grain, tissue.median)
         image[fine] = np.where(weight > 0, after, part)
     else:
@@ -339,8 +356,7 @@ def _render_one(
     if rendering.labels == "whole":
         label[fine][inside] = 1
     else:
-        marked = subregions(inside, inside if core_mm is None else core_mm, tumour.core)
-        label[fine][inside] = marked[inside]
+        label[fine][inside] = subregions(inside, inside if core_mm is None else core_mm, core)[inside]
 
 
 def _by_shifted_rule(

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from synthtumour.presets import GLIOMA, Preset
 from synthtumour.tumour.placing import drawn_voxel, running_total
 from synthtumour.tumour.shape import TumourShape, rasterise
 from synthtumour.tumour.simplex import simplex_noise
 from synthtumour.tumour.tissue import Tissue
-from synthtumour.volume.grid import Box, box_around, grown, relative
+from synthtumour.volume.grid import Box, Grid, bounding_box, box_around, grown, relative
 
 _VENTRICLE_SPEED = 0.01
 _FAR_MM = 60.0
+_SOFT_MM = 2.0  # sigma; else a border along a sulcus or a ventricle has the coarse grid's steps
 _NEVER = 1e5  # of the front's arrival, in mm of white matter
 NOISE_OFFSETS = 10_000  # noise is read this far from the origin, in steps that share no pattern
 
@@ -119,7 +121,26 @@ def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndar
         return None
     border = reached[min(count, len(reached) - 1)]
     border_mm = np.where(brain, np.minimum(time - border, _FAR_MM), _FAR_MM).astype(np.float32)
+    _soften(border_mm, brain & ~tissue.ventricle[box], margin_mm, tissue.grid)
     return box, border_mm
+
+
+def _soften(border_mm: np.ndarray, known: np.ndarray, margin_mm: float, grid: Grid) -> None:
+    """Smooth what is up to `margin_mm` outside a border, in place, among `known` voxels; the volume stays.
+
+    Next to those it goes on for two voxels, so that neither surface nor ventricle ends a tumour before its
+    own voxels do.
+    """
+    near = known & (border_mm < margin_mm)
+    part = grown(bounding_box(near), 2 * float(grid.spacing_mm.max()), Grid(border_mm.shape, grid.affine))
+    old, here = np.minimum(border_mm[part], margin_mm), known[part]
+    total, share = (
+        ndimage.gaussian_filter(values, _SOFT_MM / grid.spacing_mm, mode="constant", truncate=2)
+        for values in (np.where(here, old, 0), here.astype(np.float32))
+    )
+    soft = np.where(share > 0, total / np.maximum(share, 1e-6), margin_mm)
+    count = min(int(np.count_nonzero(old[here] < 0)), int(np.count_nonzero(here)) - 1)
+    border_mm[part] = soft - np.partition(soft[here], count)[count]
 
 
 def _distance_mm(seeds: np.ndarray, tissue: Tissue, box: Box) -> np.ndarray:
@@ -136,8 +157,6 @@ def _distance_mm(seeds: np.ndarray, tissue: Tissue, box: Box) -> np.ndarray:
 
 def grow_shape(shape: TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:
     """As `grow`, for a shape that does not heed tissue: signed distance (mm) to its border."""
-    from scipy import ndimage
-
     hit = rasterise(shape, tissue.brain & ~tissue.ventricle, tissue.grid, engine)
     if hit is None:
         return None
