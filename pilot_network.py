@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from synthtumour import __version__
 from synthtumour.options.mixing import refinement_from
 from synthtumour.options.pilot import add_predict_options, add_score_options, add_train_options
 from synthtumour.options.program import run
@@ -14,6 +15,7 @@ from synthtumour.options.tumours import preset_from
 
 EXAMPLES = """\
 examples:
+  python pilot_network.py predict --images flair.nii.gz --output tumour.nii.gz
   python pilot_network.py train junior.pt --healthy SUBJECTS
   python pilot_network.py predict junior.pt --images REAL/imagesTr \\
       --output REAL/labelsTr --preview
@@ -32,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"SynthTumour {__version__}")
     parts = parser.add_subparsers(dest="part", required=True, metavar="{train,predict,score}")
     add_train_options(parts.add_parser("train", help="learn from scans, tumours drawn at every step"))
     add_predict_options(parts.add_parser("predict", help="segment scans"))
@@ -81,7 +84,7 @@ def predict(args: argparse.Namespace) -> int:
         Prediction(
             images=args.images,
             output=args.output,
-            weights=tuple(args.weights),
+            weights=tuple(args.weights or args.given),
             brain_masks=args.brain_masks,
             image_name=args.image_name,
             refinement=refinement_from(args) if args.refine == "on" else None,

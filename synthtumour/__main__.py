@@ -14,6 +14,7 @@ commands:
   prompt_multi_tumor              a folder of scans: a Stage 1 dataset
   stage2_mixed_with_pseudo_label  tumours and tumour-free scans: mixed cases
   refine_pseudo_label             scans and labels: the labels refined
+  pilot_network                   scans: tumours segmented, by our own network
 
 Each answers to --help. Not installed: python resect_multi_tumor.py, and so on,
 in the folder of the source.

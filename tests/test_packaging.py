@@ -1,4 +1,4 @@
-"""`pip install .` gives four commands; `python -m synthtumour` lists them; completion and pins."""
+"""`pip install .` gives five commands; `python -m synthtumour` lists them; completion and pins."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ COMMANDS = (
     "prompt_multi_tumor",
     "stage2_mixed_with_pseudo_label",
     "refine_pseudo_label",
+    "pilot_network",
 )
 
 

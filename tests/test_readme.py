@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pilot_network
 import prompt_multi_tumor
 import refine_pseudo_label
 import resect_multi_tumor
@@ -31,6 +33,7 @@ SCRIPTS = {
         prompt_multi_tumor,
         stage2_mixed_with_pseudo_label,
         refine_pseudo_label,
+        pilot_network,
     )
 }
 
@@ -63,9 +66,13 @@ OTHERS = {
 
 
 def options(parser) -> list[list[str]]:
-    return [
-        a.option_strings for a in parser._actions if a.option_strings and a.dest not in ("help", "version")
-    ]
+    found = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [names for part in action.choices.values() for names in options(part)]
+        elif action.option_strings and action.dest not in ("help", "version"):
+            found.append(action.option_strings)
+    return found
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

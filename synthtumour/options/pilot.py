@@ -63,7 +63,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: a GPU if there is one (default)",
     )
-    how.add_argument("--init", type=Path, metavar="WEIGHTS", help="start from these weights")
+    how.add_argument(
+        "--init", type=Path, metavar="WEIGHTS", help="start from these weights; box: those of the package"
+    )
     how.add_argument("--resume", action="store_true", help="carry on a training that was interrupted")
     how.add_argument("--overwrite", action="store_true", help="train anew where there are weights already")
     how.add_argument("--quiet", "-q", action="store_true", help="say only what went wrong")
@@ -95,7 +97,14 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
     """Which scans are segmented, and what becomes of the network's marks."""
     parser.description = "Segment scans with trained weights; of several files of weights the mean counts."
     parser.add_argument(
-        "weights", type=Path, nargs="+", metavar="WEIGHTS", help="what train wrote: junior.pt"
+        "given",
+        type=Path,
+        nargs="*",
+        metavar="WEIGHTS",
+        help="what train wrote: junior.pt (default: the weights that come with the package)",
+    )
+    parser.add_argument(
+        "--weights", type=Path, nargs="+", default=[], metavar="WEIGHTS", help="the same as an option"
     )
     where = parser.add_argument_group("input and output")
     where.add_argument(

@@ -24,6 +24,7 @@ from synthtumour.files.staging import write_bytes
 from synthtumour.pilot.canvas import Canvas, Head
 from synthtumour.pilot.gate import Gate
 
+BOX = Path(__file__).parent / "weights/box.pt"  # the weights that come with the package
 _FORMAT = "SynthTumour pilot network 1"
 
 

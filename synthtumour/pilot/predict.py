@@ -88,15 +88,20 @@ class Prediction:
 def predict(asked: Prediction) -> int:
     """Segment the scans, or carry that on; the exit code. Raises InputError before any work."""
     asked.check()
-    from synthtumour.pilot.network import digest_of
+    from synthtumour.pilot.network import BOX, digest_of
     from synthtumour.pilot.predict_cases import load_for_prediction, make_prediction
     from synthtumour.pilot.segment import check_gates, networks_in
 
-    weights = tuple(path.resolve() for path in asked.weights)
-    for path in asked.weights:
+    given = asked.weights or (BOX,)
+    for path in given:
         require(path.is_file(), f"{path}: no such file; give what pilot_network.py train wrote")
+    weights = tuple(path.resolve() for path in given)
     digests = tuple(map(digest_of, weights))
-    check_gates(networks_in(weights, digests), asked.weights, asked.min_logit)
+    check_gates(networks_in(weights, digests), given, asked.min_logit)
+    if not asked.weights:
+        speaker(asked.conduct.tell)(
+            f"weights: those of the package, {digests[0][:8]} (docs/weights.md); for research only"
+        )
     if not asked.images.is_dir():
         return _predict_one(asked, weights, digests)
     heads = [

@@ -145,7 +145,7 @@ def _begun(asked: PilotTraining, draw: Draw, channels: int) -> Training:
     """The training at its start, or where it was interrupted."""
     import torch
 
-    from synthtumour.pilot.network import PilotNetwork, load_weights
+    from synthtumour.pilot.network import BOX, PilotNetwork, load_weights
     from synthtumour.pilot.optimiser import Steps, Training, steps_in
 
     device = asked.device
@@ -160,7 +160,7 @@ def _begun(asked: PilotTraining, draw: Draw, channels: int) -> Training:
     torch.manual_seed(asked.seed)
     network = PilotNetwork(channels)
     if asked.init is not None:
-        pilot, start = load_weights(asked.init)
+        pilot, start = load_weights(BOX if asked.init == Path("box") else asked.init)
         require(
             pilot.channels == channels and pilot.canvas.spacing_mm == asked.spacing_mm,
             f"{asked.init}: a network of {pilot.channels} channels at {pilot.canvas.spacing_mm:g} mm, and "
