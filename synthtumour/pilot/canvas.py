@@ -68,7 +68,9 @@ def on_canvas(
     middle = _middle_mm(brain, grid)
 
     def resampled(array: np.ndarray) -> np.ndarray:
-        image = _image(array[box].astype(np.float32), grid, [s.start for s in box])
+        values = array[box].astype(np.float32)
+        values[~np.isfinite(values)] = 0  # a background of NaN would spread
+        image = _image(values, grid, [s.start for s in box])
         sigmas = np.where(grid.spacing_mm < canvas.spacing_mm, _SMOOTH * canvas.spacing_mm, 1e-2)
         smooth = sitk.SmoothingRecursiveGaussian(image, sigmas.tolist())
         return _array(
