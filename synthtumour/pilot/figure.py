@@ -21,13 +21,18 @@ def write_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> str:
     free = [row for row in rows if row["kind"] == "tumour-free"]
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    left.scatter([row["expert_ml"] for row in tumours], [row["dice"] for row in tumours], color="#0072B2")
     left.set(xlabel="expert's volume, ml", ylabel="Dice", ylim=(0, 1), title=f"{len(tumours)} tumours")
-    if any("threshold_dice" in row for row in tumours):
-        pairs = [(row["expert_ml"], row["threshold_dice"]) for row in tumours if "threshold_dice" in row]
-        left.scatter(*zip(*pairs, strict=True), color="#D55E00", marker="x", label="FLAIR threshold")
+    shown = [row for row in tumours if row["expert_ml"] > 0]  # others have no place on a logarithmic axis
+    for column, colour, marker, name in (
+        ("dice", "#0072B2", "o", "segmentation"),
+        ("threshold_dice", "#D55E00", "x", "FLAIR threshold"),
+    ):
+        pairs = [(row["expert_ml"], row[column]) for row in shown if column in row]
+        if pairs:
+            left.scatter(*zip(*pairs, strict=True), color=colour, marker=marker, label=name)
+            left.set_xscale("log")
+    if any("threshold_dice" in row for row in shown):
         left.legend()
-    left.set_xscale("log")
     right.scatter(range(1, len(free) + 1), [row["volume_ml"] for row in free], color="#0072B2")
     right.set(xlabel="tumour-free scan", ylabel="false tumour, ml", title=f"{len(free)} tumour-free")
     right.set_ylim(bottom=0)

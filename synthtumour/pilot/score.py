@@ -47,6 +47,7 @@ def score(asked: Scoring) -> int:
     predictions, experts = labels_in(asked.predictions), labels_in(asked.labels)
     both = [name for name in predictions if name in experts]
     require(bool(both), f"{asked.labels}: holds no label of a case in {asked.predictions}")
+    free = labels_in(asked.tumour_free) if asked.tumour_free else {}
     heads = {}
     if asked.images is not None:
         found = find_recipients(asked.images, 1, asked.brain_masks, None)
@@ -63,9 +64,14 @@ def score(asked: Scoring) -> int:
             rows.append(row)
         except InputError as error:
             failed.append((name, str(error)))
-    for name, path in labels_in(asked.tumour_free).items() if asked.tumour_free else ():
-        label = read_volume(path)
-        rows.append({"case": name, "kind": "tumour-free", "volume_ml": label.grid.volume_ml(label.array > 0)})
+    for name, path in free.items():
+        try:
+            label = read_volume(path)
+        except InputError as error:
+            failed.append((name, str(error)))
+        else:
+            volume_ml = label.grid.volume_ml(label.array > 0)
+            rows.append({"case": name, "kind": "tumour-free", "volume_ml": volume_ml})
     asked.output.mkdir(parents=True, exist_ok=True)
     columns = ("case", "kind", *_FACTS, *(["threshold_dice"] if heads else []))
     write_table(rows, {column: column for column in columns}, asked.output / TABLE)
@@ -146,7 +152,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of the means, for a terminal."""
     import pandas as pd
 
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=("case", "kind", *_FACTS, "threshold_dice"))
     tumour, free = table[table["kind"] == "tumour"], table[table["kind"] == "tumour-free"]
     lines = []
     if len(tumour):
