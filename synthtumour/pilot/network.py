@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -117,16 +118,23 @@ def save_weights(path: Path, pilot: Pilot, weights: Mapping[str, torch.Tensor]) 
     write_bytes(content.getvalue(), path)
 
 
+def stored_in(path: Path) -> Any:
+    """What torch has saved in a file; any Exception for other files. Nothing in it is executed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about foreign files
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def load_weights(path: Path) -> tuple[Pilot, PilotNetwork]:
     """What a file of weights says, and its network. Raises InputError for any other file."""
     check_file(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = stored_in(path)
         if found["format"] != _FORMAT:
             raise ValueError(found["format"])
         said = json.loads(found["pilot"])
         canvas = Canvas(tuple(said["canvas"]["shape"]), float(said["canvas"]["spacing_mm"]))
-        gate = said["gate"] and Gate(**said["gate"])
+        gate = said["gate"] and Gate(**{**said["gate"], "weights": tuple(said["gate"]["weights"])})
         pilot = Pilot(canvas, int(said["channels"]), gate, said["about"])
         network = PilotNetwork(pilot.channels)
         network.load_state_dict({name: tensor.float() for name, tensor in found["weights"].items()})

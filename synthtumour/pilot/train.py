@@ -245,10 +245,10 @@ def _write_state(asked: PilotTraining, training: Training) -> None:
 
 
 def _read_state(asked: PilotTraining) -> dict[str, Any]:
-    import torch
+    from synthtumour.pilot.network import stored_in
 
     try:
-        state: dict[str, Any] = torch.load(asked.state, weights_only=True)
+        state: dict[str, Any] = stored_in(asked.state)
         same = state["digest"] == asked.digest
     except Exception as error:  # whatever torch's unpickler makes of a file
         raise InputError(
