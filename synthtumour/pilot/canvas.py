@@ -56,7 +56,8 @@ def lengths_mm(brain: np.ndarray, grid: Grid) -> np.ndarray:
 def canvas_for(lengths: Iterable[np.ndarray], spacing_mm: float, room: float = _ROOM) -> Canvas:
     """The smallest canvas for brains of these `lengths` in mm, with some room."""
     longest = np.max(list(lengths), axis=0) * room
-    i, j, k = (np.ceil(longest / spacing_mm / STEP).astype(int) * STEP).tolist()
+    steps = np.maximum(np.ceil(longest / spacing_mm / STEP).astype(int), 2)  # normalisation needs two voxels
+    i, j, k = (steps * STEP).tolist()
     return Canvas((i, j, k), spacing_mm)
 
 
