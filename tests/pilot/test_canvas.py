@@ -106,10 +106,11 @@ def test_the_order_on_disk_changes_no_voxel(kind: str, orientation: str, tmp_pat
 def test_a_larger_brain_gets_a_larger_canvas() -> None:
     canvas = canvas_for([np.array([100.0, 90.0, 80.0]), np.array([60.0, 130.0, 80.0])], 3.0)
     assert canvas == Canvas((40, 48, 32), 3.0)  # 105, 136.5 and 84 mm
+    assert canvas_for([np.array([15.0, 10.0, 8.0])], 3.0) == Canvas((16, 16, 16), 3.0)  # a mouse
     assert all(n % STEP == 0 for n in canvas.shape) and canvas.voxel_ml == pytest.approx(0.027)
     scan, brain, _ = head_of(spacing=(2.0, 2.0, 2.0))  # 96 x 116 x 86 mm
     assert canvas.with_room_for(brain, scan.grid) == canvas
-    small = Canvas((16, 48, 24), 3.0)
+    small = Canvas((16, 48, 16), 3.0)
     assert small.with_room_for(brain, scan.grid) == Canvas((32, 48, 32), 3.0)
     head = on_canvas(scan.array, brain, scan.grid, small.with_room_for(brain, scan.grid))
     assert float(head.brain.sum()) * 0.027 == pytest.approx(scan.grid.volume_ml(brain), rel=0.02)
