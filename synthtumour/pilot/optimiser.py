@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,12 @@ class Training:
         self.steps = steps
         self.network = network.to(steps.device, memory_format=torch.channels_last_3d).train()
         self.optimiser = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_DECAY)
+        total = steps.iterations + 1
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, _RATE, steps.iterations + 1, pct_start=_WARM_UP
+            self.optimiser,
+            _RATE,
+            total,
+            pct_start=max(_WARM_UP, 2 / total),  # at least one step, or torch divides by 0
         )
         self.mean = AveragedModel(network, multi_avg_fn=_towards)
         self.loss = DiceCELoss(sigmoid=True, batch=True, smooth_nr=1.0, smooth_dr=1.0)
@@ -127,7 +131,7 @@ def take_steps(
 
 def steps_in(minutes: float, channels: int, draw: Draw, steps: Steps) -> int:
     """How many steps this machine takes in so many minutes, by the first few of a network that is dropped."""
-    trial = Training(PilotNetwork(channels), steps)
+    trial = Training(PilotNetwork(channels), replace(steps, iterations=_STEPS_TIMED + 1))
     trial.step(draw)
     began = time.monotonic()
     for _ in range(_STEPS_TIMED):
