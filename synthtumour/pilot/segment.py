@@ -52,6 +52,8 @@ def segmented(
 
     Marks below `min_logit` are dropped or, without it, those that the networks' own gates do not let through.
     """
+    if not (values := scan[brain]).size or not values.max() > values.min():
+        raise InputError("the brain has one intensity only, so nothing can be told apart in it")
     canvas = networks[0][0].canvas
     for pilot, _ in networks[1:]:
         sides = zip(canvas.shape, pilot.canvas.shape, strict=True)
@@ -59,8 +61,8 @@ def segmented(
         canvas = type(canvas)((i, j, k), canvas.spacing_mm)
     canvas = canvas.with_room_for(brain, grid)
     head = on_canvas(scan, brain, grid, canvas)
-    if not head.brain.any() or not np.ptp(head.image[head.brain]) > 0:
-        raise InputError("the brain has one intensity only, so nothing can be told apart in it")
+    if not head.brain.any():
+        raise InputError(f"the brain is too thin for voxels of {canvas.spacing_mm:g} mm")
     logits = np.mean([logits_of(network, head) for _, network in networks], axis=0)
     logits = np.where(head.brain, logits, _DROPPED * 10).astype(np.float32)
     numbers, marks = marks_in(logits, zscored(head.image, head.brain), canvas.spacing_mm)
