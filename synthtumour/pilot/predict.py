@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from synthtumour import __version__
@@ -15,6 +15,7 @@ from synthtumour.errors import InputError, require
 from synthtumour.files.checks import check_output
 from synthtumour.files.names import brain_mask_beside, extension_of, extension_to_read, is_image, stem_of
 from synthtumour.files.staging import staged_outputs
+from synthtumour.pilot.scans import check_torch
 from synthtumour.presets import Refinement
 from synthtumour.report.page import SHEET_FILE, report_file, write_report
 from synthtumour.report.sheet import write_sheet
@@ -30,10 +31,6 @@ from synthtumour.text import volume_text
 PROGRAM = "pilot_network.py predict"
 PICTURES_FOLDER = "pictures"
 _PRELOAD = ("synthtumour.pilot.predict_cases", "synthtumour.stage2.refine_picture")  # the second for previews
-TORCH_MISSING = (
-    "the pilot network needs torch and, to learn, MONAI (a CPU build is enough): "
-    "pip install -r requirements-pilot.txt"
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,11 @@ class Prediction:
 
     def check(self) -> None:
         """Raise InputError for what cannot be done."""
-        require(find_spec("torch") is not None, TORCH_MISSING)
+        check_torch()
+        require(
+            self.min_logit is None or math.isfinite(self.min_logit),
+            f"--min-logit {self.min_logit or 0:g}: needs a number",
+        )
         check_given("--image-name", self.image_name)
         require(os.path.lexists(self.images), f"{self.images}: no such folder; give the scans with --images")
         if self.conduct.preview:
@@ -106,7 +107,9 @@ def predict(asked: Prediction) -> int:
         return _predict_one(asked, weights, digests)
     heads = [
         replace(head, any_brain_volume=asked.any_brain_volume)
-        for head in find_recipients(asked.images, 1, asked.brain_masks, None, asked.image_name)
+        for head in find_recipients(
+            asked.images, 1, asked.brain_masks, None, asked.image_name, "scans to segment", "--images"
+        )
     ]
     conduct, folder = asked.conduct, asked.output
     reads = [asked.images, *([asked.brain_masks] if asked.brain_masks else []), *(w.parent for w in weights)]

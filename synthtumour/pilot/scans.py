@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from synthtumour.stage2.heads import HeadFiles, read_head
 from synthtumour.streams import uniform
 from synthtumour.volume.reading import read_volume
 
+TORCH_MISSING = (
+    "the pilot network needs torch and, to learn, MONAI (a CPU build is enough): "
+    "pip install -r requirements-pilot.txt"
+)
 _KEPT_OUT = 5  # one of so many tumour-free subjects, and at least two
 FEWEST_TO_KEEP_OUT = 4
 
@@ -27,6 +32,11 @@ class Scans:
     kept_out: list[Head]
     failed: int
     said: dict[str, object]  # of the file of weights
+
+
+def check_torch(*others: str) -> None:
+    """Raise InputError unless torch, and `others`, are installed; imports none of them."""
+    require(all(find_spec(name) is not None for name in ("torch", *others)), TORCH_MISSING)
 
 
 def read_scans(

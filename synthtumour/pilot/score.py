@@ -50,7 +50,9 @@ def score(asked: Scoring) -> int:
     free = labels_in(asked.tumour_free) if asked.tumour_free else {}
     heads = {}
     if asked.images is not None:
-        found = find_recipients(asked.images, 1, asked.brain_masks, None)
+        found = find_recipients(
+            asked.images, 1, asked.brain_masks, None, what="scans that were segmented", option="--images"
+        )
         heads = {head.name: head for head in found}
     rows, failed = [], [(name, "no expert's label") for name in predictions if name not in experts]
     for name in both:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, replace
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from synthtumour import __version__
 from synthtumour.errors import InputError, require
-from synthtumour.files.checks import check_output
-from synthtumour.pilot.scans import FEWEST_TO_KEEP_OUT, Scans, read_scans
+from synthtumour.files.checks import check_file, check_output
+from synthtumour.pilot.scans import FEWEST_TO_KEEP_OUT, Scans, check_torch, read_scans
 from synthtumour.presets import PRESETS, Preset
 from synthtumour.runs.limits import usable_cores
 from synthtumour.runs.progress import speaker
@@ -65,6 +66,7 @@ class PilotTraining:
 
     def check(self) -> None:
         """Raise InputError for what cannot be done."""
+        check_torch("monai")
         require(
             bool(self.healthy or self.datasets or self.real),
             "nothing to learn from: give tumour-free scans with --healthy, or --dataset, or --real",
@@ -74,10 +76,13 @@ class PilotTraining:
         require(1 <= self.spacing_mm <= 6, f"--spacing {self.spacing_mm:g}: needs 1 to 6 mm")
         require(self.iterations >= 1, f"--iterations {self.iterations}: needs 1 or more")
         require(
-            self.minutes is None or self.minutes > 0, f"--minutes {self.minutes or 0:g}: needs more than 0"
+            self.minutes is None or 0 < self.minutes < math.inf,
+            f"--minutes {self.minutes or 0:g}: needs more than 0",
         )
         require(self.threads is None or self.threads >= 1, f"--threads {self.threads}: needs 1 or more")
-        check_output(self.weights, *([self.init] if self.init else []))
+        if self.init is not None:
+            check_file(self.init)
+        check_output(self.weights, self.init)
         if self.resume:
             require(self.state.exists(), f"{self.state}: not there, so there is no training to carry on")
             return
@@ -128,6 +133,7 @@ def _trained(asked: PilotTraining, scans: Scans) -> int:
             "the averaged weights so far; the same command with --resume carries on"
         )
         return 128 + noted.asked
+    keep()  # choosing the gate takes a while, and may be interrupted
     network = PilotNetwork(channels)
     network.load_state_dict(training.averaged())
     gate, figures = _gate(asked, network.eval(), scans)
@@ -149,6 +155,9 @@ def _begun(asked: PilotTraining, draw: Draw, channels: int) -> Training:
     from synthtumour.pilot.optimiser import Steps, Training, steps_in
 
     device = asked.device
+    require(
+        device != "cuda" or torch.cuda.is_available(), "--device cuda: torch sees no GPU; use --device cpu"
+    )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     state = _read_state(asked) if asked.resume else None
@@ -262,13 +271,26 @@ def _read_state(asked: PilotTraining) -> dict[str, Any]:
 
 def _files(asked: PilotTraining) -> list[HeadFiles]:
     """The tumour-free scans; then those with labels, without a dataset's validation task."""
-    found = [files for folder in asked.healthy for files in find_recipients(folder, 1, None, None)]
+    found = [
+        files
+        for folder in asked.healthy
+        for files in find_recipients(folder, 1, None, None, option="--healthy")
+    ]
     for root in asked.datasets:
         require(
             (root / "imagesTr").is_dir(), f"{root}: no imagesTr in it; --dataset takes an nnU-Net dataset"
         )
-        donors, _ = find_donors(root / "imagesTr", root / "labelsTr", 1, asked.brain_masks, None)
+        donors = _labelled(root / "imagesTr", root / "labelsTr", asked, "--dataset")
         found += [files for files in donors if not files.name.endswith("val")]
     for images, labels in asked.real:
-        found += find_donors(images, labels, 1, asked.brain_masks, None, options=("--real", "--real"))[0]
+        found += _labelled(images, labels, asked, "--real")
     return [replace(files, softmax=None, any_brain_volume=asked.any_brain_volume) for files in found]
+
+
+def _labelled(images: Path, labels: Path, asked: PilotTraining, option: str) -> list[HeadFiles]:
+    """The scans in `images` with their `labels`; says which have none. InputError if none has one."""
+    found, refused = find_donors(images, labels, 1, asked.brain_masks, None, options=(option, option))
+    require(bool(found), f"{labels}: no label of a scan in {images}; {option} needs CASE.nii.gz of CASE_0000")
+    for name, _, reason in refused:
+        speaker("usual")(f"left out: {name}: {reason}")
+    return found

@@ -106,9 +106,14 @@ def find_recipients(
     masks: Path | None,
     subject_pattern: str | None,
     image_name: str | None = None,
+    what: str = "tumour-free scans",
+    option: str = "--healthyimgTr",
 ) -> list[HeadFiles]:
-    """The tumour-free scans in `folder`, in any layout that Stage 1 takes; InputError if there is none."""
-    scans = _scans_in(folder, "tumour-free scans", "--healthyimgTr", channels, image_name).scans
+    """The scans in `folder`, in any layout that Stage 1 takes.
+
+    Raises InputError, which says `what` they are and by which `option`, if there is none.
+    """
+    scans = _scans_in(folder, what, option, channels, image_name).scans
     mask_of = _masks_of(scans, masks)
     return [
         HeadFiles(
