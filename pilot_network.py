@@ -8,10 +8,14 @@ import sys
 
 from synthtumour import __version__
 from synthtumour.options.mixing import refinement_from
-from synthtumour.options.pilot import add_predict_options, add_score_options, add_train_options
+from synthtumour.options.pilot import (
+    add_predict_options,
+    add_score_options,
+    add_train_options,
+    pilot_preset_from,
+)
 from synthtumour.options.program import run
 from synthtumour.options.runs import conduct_from
-from synthtumour.options.tumours import preset_from
 
 EXAMPLES = """\
 examples:
@@ -57,7 +61,7 @@ def train(args: argparse.Namespace) -> int:
             datasets=tuple(args.dataset),
             real=tuple((images, labels) for images, labels in args.real),
             brain_masks=args.brain_masks,
-            preset=preset_from(args),
+            preset=pilot_preset_from(args),
             fresh_share=args.fresh_share,
             tumour_free_share=args.tumour_free_share,
             spacing_mm=args.spacing,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from synthtumour.errors import require
 from synthtumour.options.mixing import add_option, add_refinement_options
 from synthtumour.options.program import add_any_brain_volume, add_program_options, rarely_needed, seed
 from synthtumour.options.runs import add_run_options
-from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options
+from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options, preset_from
+from synthtumour.presets import Preset
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +93,16 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     add_rare_tumour_options(rare)
     add_any_brain_volume(rare)
     add_program_options(parser)
+
+
+def pilot_preset_from(args: argparse.Namespace) -> Preset:
+    """The preset that is learnt from. Raises InputError for options of tumours that mean nothing here."""
+    require(
+        args.location_prior is None,
+        "--location-prior is for maps on one scan's grid, and the network learns on another; leave it out",
+    )
+    require(args.shape_engine == "formula", "--shape-engine resector is too slow to learn from; leave it out")
+    return preset_from(args)
 
 
 def add_predict_options(parser: argparse.ArgumentParser) -> None:
