@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from synthtumour.presets import GLIOMA, Preset
-from synthtumour.tumour.growth import NOISE_OFFSETS, noise_at, radius_mm
+from synthtumour.tumour.growth import NOISE_OFFSETS, noise_in, radius_mm
 from synthtumour.tumour.tissue import Tissue
 from synthtumour.volume.grid import Box
 
@@ -142,34 +142,23 @@ def paint(
     centre_ras_mm: tuple[float, float, float],
     volume_mm3: float,
     border_mm: np.ndarray,
-    edge_mm: float,
     box: Box,
     tissue: Tissue,
 ) -> Painted:
-    """Intensities of a tumour from the distance to its border (negative inside) on the coarse `box`.
-
-    It can be seen up to `edge_mm` outside its border: further away there is no texture.
-    """
-    points = tissue.points_ras(box)
-    inside, seen = border_mm < 0, border_mm < edge_mm + tissue.spacing_mm.max()
-
-    def texture(
-        origin: tuple[float, float, float], length_mm: float, offset: int, octaves: int
-    ) -> np.ndarray:
-        values = np.zeros(border_mm.shape, np.float32)
-        values[seen] = noise_at(points[seen] - origin, length_mm, offset, octaves)
-        return values
-
+    """Intensities of a tumour from the distance to its border (negative inside) on the coarse `box`."""
+    inside = border_mm < 0
     depth = np.clip(border_mm / min(np.percentile(border_mm[inside], 10), -1e-3), 0, 1)
-    fine = texture(centre_ras_mm, appearance.texture_mm, appearance.noise_offset, 2)
-    coarse = texture(centre_ras_mm, 4 * appearance.texture_mm, appearance.noise_offset + 1, 1)
+    fine = noise_in(box, tissue, centre_ras_mm, appearance.texture_mm, appearance.noise_offset, 2)
+    coarse = noise_in(box, tissue, centre_ras_mm, 4 * appearance.texture_mm, appearance.noise_offset + 1, 1)
     level = 1 + (appearance.factor - 1) * (1 - appearance.falloff * (1 - depth))
     level = level * (1 + appearance.texture * (2 * fine + coarse))
     level *= tissue.level[box]
     if core is None:
         return Painted(level, None, None)
-    bumps = texture(core.centre_ras_mm, max(6.0, volume_mm3 ** (1 / 3) / 3), core.noise_offset, 2)
-    distance = np.linalg.norm(points - core.centre_ras_mm, axis=-1) * np.exp(core.roughness * bumps)
+    bumps_mm = max(6.0, volume_mm3 ** (1 / 3) / 3)
+    bumps = noise_in(box, tissue, core.centre_ras_mm, bumps_mm, core.noise_offset, 2)
+    away = np.linalg.norm(tissue.points_ras(box) - core.centre_ras_mm, axis=-1)
+    distance = away * np.exp(core.roughness * bumps)
     core_mm = (distance - np.quantile(distance[inside], core.fraction)).astype(np.float32)
     # An off-centre core ends before tumour and brain do, else it looks like a bite out of them.
     about = min(_ROUND_CORE_MM, -0.25 * float(border_mm.min()))
@@ -178,7 +167,7 @@ def paint(
     half = tissue.spacing_mm.min() / 2  # a wall runs between voxels
     core_mm = np.maximum(core_mm, np.maximum(border_mm, half - wall_mm) + about)
     core_mm = ndimage.gaussian_filter(core_mm, _SOFT_CORE_MM / tissue.spacing_mm, mode="nearest", truncate=2)
-    grain = texture(centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
+    grain = noise_in(box, tissue, centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
     core_level = core.level * (1 + 2 * core.texture * grain) * tissue.level[box]
     return Painted(level, core_level, core_mm)
 

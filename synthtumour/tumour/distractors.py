@@ -14,9 +14,9 @@ from scipy import ndimage
 
 from synthtumour.presets import GLIOMA
 from synthtumour.tumour.appearance import ramp
-from synthtumour.tumour.growth import NOISE_OFFSETS, noise_at
+from synthtumour.tumour.growth import NOISE_OFFSETS, noise_at, noise_in
 from synthtumour.tumour.placing import drawn_voxel, running_total
-from synthtumour.tumour.tissue import Tissue, interpolated
+from synthtumour.tumour.tissue import Tissue
 from synthtumour.volume.grid import box_around
 
 
@@ -110,7 +110,7 @@ def disturb(
     d, whole = distractors, tissue.whole()
     bias = np.ones(tissue.grid.shape, np.float32)
     if d.bias:
-        bias *= np.exp(d.bias * _smooth_noise(tissue, d.bias_mm, d.bias_offset))
+        bias *= np.exp(d.bias * noise_in(whole, tissue, (0.0, 0.0, 0.0), d.bias_mm, d.bias_offset, 1))
     if d.surface:
         bias *= 1 + d.surface * np.exp(-tissue.depth_mm / GLIOMA.surface_mm)
     field = bias.copy()
@@ -131,11 +131,15 @@ def disturb(
         field *= 1 + (d.uneven_slice.factor - 1) * np.exp(-0.5 * away**2)
     fine = tissue.fine_box(whole, scan.shape)
     out = scan.astype(np.float32)
-    part = out[fine] - np.float32(tissue.median)
-    part *= np.where(part < 0, np.float32(d.dark_contrast), np.float32(d.bright_contrast))
-    part += np.float32(tissue.median)
-    part *= tissue.refined(field, whole, fine)
-    np.copyto(out[fine], np.maximum(part, 0), where=brain[fine])
+    median, contrasts = np.float32(tissue.median), (d.dark_contrast, d.bright_contrast)
+    for here, part in tissue.refined_slices(field, fine):
+        if contrasts == (1, 1):
+            part = part * out[here]
+        else:
+            above = out[here] - median
+            above *= np.where(above < 0, *map(np.float32, contrasts))
+            part = part * (above + median)
+        np.copyto(out[here], np.maximum(part, 0), where=brain[here])
     return out, replace(tissue, level=tissue.level * bias)
 
 
@@ -159,16 +163,6 @@ def _draw_spots(rng: np.random.Generator, tissue: Tissue) -> tuple[Spot, ...]:
             mirrored = (2 * middle - x + dx, y + dy, z + dz)
             spots.append(Spot(mirrored, radius, factor, int(rng.integers(NOISE_OFFSETS))))
     return tuple(spots)
-
-
-def _smooth_noise(tissue: Tissue, length_mm: float, offset: int) -> np.ndarray:
-    """Noise of one octave on the coarse grid, computed every fourth voxel: its features are far larger."""
-    axes = [np.linspace(0, n - 1, max(n // 4, 2)) for n in tissue.grid.shape]
-    sparse = tissue.grid.to_ras(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
-    values = noise_at(sparse, length_mm, offset, 1)
-    return interpolated(
-        values, [np.linspace(0, len(a) - 1, n) for a, n in zip(axes, tissue.grid.shape, strict=True)]
-    )
 
 
 def _gaussian(tissue: Tissue, centre_ras_mm: tuple[float, float, float], sigma_mm: float) -> np.ndarray:

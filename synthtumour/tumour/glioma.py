@@ -27,7 +27,6 @@ from synthtumour.tumour.appearance import (
     subregions,
     with_core,
 )
-from synthtumour.tumour.blending import dilated
 from synthtumour.tumour.displacement import displacement, pushed
 from synthtumour.tumour.distractors import (
     BrightCortex,
@@ -210,24 +209,10 @@ def _render_tumours(
             field = displacement(border_mm, box, tissue, tumour.push_mm)
             image = pushed(image, brain, field, box, tissue)
         seen = _cropped(box, border_mm, _edge_mm(tumour.intensity, rendering))
-        _render_one(tumour, rendering, image, label, _room(recipient, seen[0]), shown, *seen)
+        _render_one(
+            tumour, rendering, image, label, tissue.room(recipient.array, brain, seen[0]), shown, *seen
+        )
     return image, label
-
-
-def _room(recipient: Recipient, box: Box) -> np.ndarray:
-    """Brain, less the CSF of ventricles, on the scan's voxels under the coarse `box`: 0 to 1.
-
-    Ventricles end at their own voxels, not at those of the coarse grid.
-    """
-    tissue = recipient.tissue
-    fine = tissue.fine_box(box, recipient.array.shape)
-    room = recipient.brain[fine]
-    if not tissue.ventricle[box].any():
-        return room
-    near = tissue.ventricle[box]
-    if max(tissue.block) > 1:  # a voxel of the coarse grid that is half a ventricle counts as none
-        near = dilated(near, float(tissue.spacing_mm.max()), tissue.grid)
-    return room * (1 - tissue.refined(near, box, fine) * (1 - tissue.matter_of(recipient.array[fine])))
 
 
 def scene_from(record: dict[str, Any]) -> Scene:
@@ -314,7 +299,7 @@ def _border(
 ) -> Border | None:
     if isinstance(shape, Growth):
         # a little further: what can be seen is interpolated from it
-        return grow(shape, tissue, max(_edge_mm(appearance, rendering), _APART_MM) + 3)
+        return grow(shape, tissue, max(_edge_mm(appearance, rendering), _APART_MM) + 1.5)
     return grow_shape(shape, tissue, rendering.shape_engine)
 
 
@@ -342,7 +327,7 @@ def _render_one(
     edge_mm = _edge_mm(appearance, rendering)
     weight = ramp(tissue.refined(border_mm, box, fine), edge_mm) * room
     inside = weight > rendering.label_threshold
-    painted = paint(appearance, core, shape.centre_ras_mm, shape.volume_mm3, border_mm, edge_mm, box, tissue)
+    painted = paint(appearance, core, shape.centre_ras_mm, shape.volume_mm3, border_mm, box, tissue)
     core_mm = None if painted.core_mm is None else tissue.refined(painted.core_mm, box, fine)
     part = image[fine]
     if rendering.task == "train":

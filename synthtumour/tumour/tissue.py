@@ -6,6 +6,7 @@ the brain's surface are; 2 mm are enough for that and keep it quick.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from scipy import ndimage
 
 from synthtumour.errors import InputError
 from synthtumour.tumour.blending import dilated
-from synthtumour.volume.grid import Box, Grid, bounding_box, grown
+from synthtumour.volume.grid import Box, Grid, bounding_box, grown, relative
 
 _COARSE_MM = 2.0
 _DARK, _DARK_WIDTH = 0.55, 0.15  # of the brain's range: half-way from CSF to tissue on FLAIR, and how sharp
@@ -58,7 +59,10 @@ class Tissue:
         far = np.full(self.grid.shape, 999, np.float32)
         if self.ventricle.any():
             box = grown(bounding_box(self.ventricle), 24.0, self.grid)
-            far[box] = ndimage.distance_transform_edt(~self.ventricle[box], sampling=self.spacing_mm)
+            image = sitk.GetImageFromArray(self.ventricle[box].astype(np.uint8))
+            image.SetSpacing(self.spacing_mm[::-1].tolist())
+            found = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+            far[box] = np.maximum(sitk.GetArrayFromImage(found), 0)
         return far
 
     def points_ras(self, box: Box) -> np.ndarray:
@@ -80,18 +84,41 @@ class Tissue:
         )
         return i, j, k
 
-    def matter_of(self, scan: np.ndarray) -> np.ndarray:
-        """0 CSF to 1 tissue of a part of the scan that this is of, voxel by voxel."""
-        return _matter(scan, self.median, self.reach)
+    def room(self, scan: np.ndarray, brain: np.ndarray, box: Box) -> np.ndarray:
+        """Brain, less the fluid of ventricles, on the scan's voxels under the coarse `box`: 0 to 1.
+
+        Ventricles end at their own voxels, not at those of the coarse grid.
+        """
+        fine = self.fine_box(box, scan.shape)
+        near = self.ventricle[box]
+        if not near.any():
+            return brain[fine]
+        if max(self.block) > 1:  # a coarse voxel that is half a ventricle counts as none
+            near = dilated(near, float(self.spacing_mm.max()), self.grid)
+        # all that is more than nothing when it is interpolated
+        part = grown(bounding_box(near), float(self.spacing_mm.min()), Grid(near.shape, self.grid.affine))
+        i, j, k = (slice(b.start + p.start, b.start + p.stop) for b, p in zip(box, part, strict=True))
+        there = self.fine_box((i, j, k), scan.shape)
+        fluid = 1 - _matter(scan[there], self.median, self.reach)
+        room = brain[fine].astype(np.float32)
+        room[relative(there, fine)] *= 1 - self.refined(near[part], (i, j, k), there) * fluid
+        return room
 
     def refined(self, values: np.ndarray, box: Box, fine: Box) -> np.ndarray:
         """`values` on the coarse `box`, linearly interpolated at the scan's voxels `fine`; float32."""
-        starts = (f.start - own.start for f, own in zip(fine, self.box, strict=True))
-        positions = [
-            (start + np.arange(f.stop - f.start) - (b - 1) / 2) / b - c.start
-            for start, f, b, c in zip(starts, fine, self.block, box, strict=True)
-        ]
-        return interpolated(values, positions)
+        return upsampled(values, self.block, tuple(f.stop - f.start for f in fine))
+
+    def refined_slices(self, values: np.ndarray, fine: Box) -> Iterator[tuple[Box, np.ndarray]]:
+        """`refined` on the whole coarse grid, a few slices at a time: where in the scan, and the values."""
+        a, b, c = self.block
+        i, j, k = fine
+        planes = upsampled(values, (a, b, 1), (i.stop - i.start, j.stop - j.start, values.shape[2]))
+        for n in range(values.shape[2]):
+            near = planes[:, :, max(n - 1, 0) : n + 2]
+            first = min(n, 1) * c
+            slices = slice(k.start + n * c, min(k.start + (n + 1) * c, k.stop))
+            wanted = slices.stop - slices.start
+            yield (i, j, slices), upsampled(near, (1, 1, c), (*near.shape[:2], first + wanted))[:, :, first:]
 
 
 def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
@@ -102,8 +129,7 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
     """
     block = _block(_COARSE_MM, grid.spacing_mm)
     tight = bounding_box(brain)
-    mask = _block_means(brain[tight], block)
-    values = _block_means(np.where(brain[tight], scan[tight], 0), block) / np.maximum(mask, 1e-3)
+    mask, values = _means_inside(scan[tight], brain[tight], block)
     inside = mask > 0.5
     if not inside.any():
         inside = mask > 0
@@ -134,8 +160,7 @@ def tissue_of(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> Tissue:
 
 def tissue_of_channel(channel: np.ndarray, brain: np.ndarray, tissue: Tissue) -> Tissue:
     """`tissue` of a FLAIR scan with the intensities of another channel on the same grid."""
-    mask = np.maximum(_block_means(brain[tissue.box], tissue.block), 1e-3)
-    values = _block_means(np.where(brain[tissue.box], channel[tissue.box], 0), tissue.block) / mask
+    _, values = _means_inside(channel[tissue.box], brain[tissue.box], tissue.block)
     solid = tissue.brain & (tissue.matter > 0.5)
     sample = _sample(values[solid])
     median = float(np.median(sample))
@@ -210,13 +235,15 @@ def _depth_mm(brain: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
 
 def _ventricles(dark: np.ndarray, depth_mm: np.ndarray, grid: Grid) -> np.ndarray:
     """What is `dark`, deep, near where it is wide, and no speck (bool)."""
-    block = _block(_SLOW_MM, grid.spacing_mm)
-    wide = _refined_blocks(_block_means(dark, block), block, dark.shape) > 0.7
-    found = dark & (depth_mm > _VENTRICLE_DEPTH_MM) & dilated(wide, 4.0, grid)
+    found = dark & (depth_mm > _VENTRICLE_DEPTH_MM)
     if not found.any():
         return found
-    box, least = bounding_box(found), round(_LEAST_VENTRICLE_ML / grid.voxel_ml)
-    parts = sitk.ConnectedComponent(sitk.GetImageFromArray(found[box].astype(np.uint8)))
+    block = _block(_SLOW_MM, grid.spacing_mm)
+    box = grown(bounding_box(found), 2 * _SLOW_MM, grid)
+    wide = _refined_blocks(_block_means(dark[box], block), block, found[box].shape) > 0.7
+    deep = found[box] & dilated(wide, 4.0, grid)
+    parts = sitk.ConnectedComponent(sitk.GetImageFromArray(deep.astype(np.uint8)))
+    least = round(_LEAST_VENTRICLE_ML / grid.voxel_ml)
     found[box] = sitk.GetArrayFromImage(sitk.RelabelComponent(parts, least)) > 0
     return found
 
@@ -244,27 +271,67 @@ def _block(size_mm: float, spacing_mm: np.ndarray) -> tuple[int, int, int]:
     return a, b, c
 
 
+def _means_inside(
+    scan: np.ndarray, brain: np.ndarray, block: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What part of each block of voxels is brain, and the mean of `scan` in that part; both float32."""
+    mask = _block_means(brain, block)
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = _block_means(np.multiply(scan, brain, dtype=np.float32, casting="unsafe"), block)
+        if not np.isfinite(values.sum()):  # of what lies outside the brain; slower
+            values = _block_means(np.where(brain, scan, 0), block)
+    return mask, values / np.maximum(mask, 1e-3)
+
+
 def _block_means(array: np.ndarray, block: tuple[int, int, int]) -> np.ndarray:
     """Means over blocks of voxels, float32; beyond the array's end counts as zero."""
-    array = array.astype(np.float32)
+    few = array.dtype == bool and np.prod(block) < 256
+    total = array.view(np.uint8) if few else array.astype(np.float32, copy=False)
     for axis in (2, 1, 0):  # as most files lie in memory: their slowest axis is the quickest to halve
         size = block[axis]
         if size == 1:
             continue
-        lines = np.moveaxis(array, axis, 0)
-        total = lines[::size].copy(order="K")
-        for n in range(1, size):
+        lines = np.moveaxis(total, axis, 0)
+        first, second = lines[::size], lines[1::size]
+        sums = first + second if len(first) == len(second) else None  # in one go, where it can be
+        if sums is None:
+            sums = first.copy(order="K")
+            sums[: len(second)] += second  # the last block may have fewer
+        for n in range(2, size):
             part = lines[n::size]
-            total[: len(part)] += part  # the last block may have fewer
-        total /= size
-        array = np.moveaxis(total, 0, axis)
-    return np.ascontiguousarray(array)
+            sums[: len(part)] += part
+        total = np.moveaxis(sums, 0, axis)
+    return np.ascontiguousarray(total, np.float32) / np.float32(np.prod(block))
 
 
 def _refined_blocks(means: np.ndarray, block: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
     """The opposite of `_block_means`, linearly interpolated, for an array of this `shape`."""
-    positions = [(np.arange(n) - (b - 1) / 2) / b for n, b in zip(shape, block, strict=True)]
-    return np.ascontiguousarray(interpolated(means, positions))
+    return np.ascontiguousarray(upsampled(means, block, shape))
+
+
+def upsampled(means: np.ndarray, block: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """`means` [i, j, k] of blocks of voxels, linearly interpolated at voxels, an array of `shape`; float32.
+
+    As `interpolated`, and several times as quick: within any block, voxels lie at the same few distances.
+    """
+    values = means.astype(np.float32).T
+    for axis, size, length in zip((2, 1, 0), block, shape, strict=True):
+        if size == 1 and length == values.shape[axis]:
+            continue
+        out = np.empty([length if n == axis else m for n, m in enumerate(values.shape)], np.float32)
+        old, new = np.moveaxis(values, axis, 0), np.moveaxis(out, axis, 0)
+        for n in range(min(size, length)):
+            away = np.float32((n - (size - 1) / 2) / size)  # from the middle of its block, in blocks
+            voxels = new[n::size]
+            count = len(voxels)
+            voxels[:] = old[:count]
+            if away < 0:
+                voxels[1:] += (old[: count - 1] - old[1:count]) * -away
+            elif away > 0:
+                last = min(count, len(old) - 1)  # the last block has no next one
+                voxels[:last] += (old[1 : last + 1] - old[:last]) * away
+        values = out
+    return values.T
 
 
 def interpolated(values: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:

@@ -91,10 +91,11 @@ def stored_where_it_fits(
 
     Raises InputError if no type holds both the values and the integers that nothing has touched.
     """
-    new = values
-    if image.dtype.kind in "iu":
+    where = changed.T  # as most files lie in memory
+    new = values.T[where]
+    if image.dtype.kind in "iu" and len(new):
         limits = np.iinfo(image.dtype)
-        new = np.where(changed, np.rint(values), 0)
+        new = np.rint(new)
         if int(new.min()) < limits.min or int(new.max()) > limits.max:
             largest = max(-int(image.min()), int(image.max()))
             if largest > 2**53:
@@ -104,7 +105,7 @@ def stored_where_it_fits(
             single = image.astype(np.float32, order="K")
             # beyond 2^24 float32 would change voxels that nothing has touched
             image = single if np.array_equal(single, image) else image.astype(np.float64, order="K")
-    np.copyto(image[patch], new, where=changed, casting="unsafe")
+    image[patch].T[where] = new
     return image
 
 
@@ -118,4 +119,4 @@ def with_changes(
     box = bounding_box(brain)
     changed = brain[box] & (after[box] != before[box])
     image = stored.copy(order="K")
-    return stored_where_it_fits(image, box, changed, after[box] + black) if changed.any() else image
+    return stored_where_it_fits(image, box, changed, after[box] + black if black else after[box])
