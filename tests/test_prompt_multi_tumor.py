@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
 import shutil
@@ -288,6 +289,34 @@ def test_every_row_can_be_made_again(subjects: Path, tmp_path: Path) -> None:
         assert resect_multi_tumor.main([*arguments, *record]) == 0
         assert image.read_bytes() == (output / f"imagesTr/{case}_0000.nii.gz").read_bytes()
         assert label.read_bytes() == (output / f"labelsTr/{case}.nii.gz").read_bytes()
+
+
+def test_preset_diverse_leaves_the_geometry_of_every_file(subjects: Path, tmp_path: Path) -> None:
+    """Images, further channels and labels of cases of every kind: sizes and both forms to the byte."""
+    for scan in subjects.glob("*/flair.nii.gz"):
+        shutil.copyfile(scan, scan.with_name("t1.nii.gz"))
+    output = tmp_path / "Dataset001_A"
+    options = ("--variants", "2", "--without-tumour", "0.5", "--add-untouched", "1", "--channels", "t1")
+    assert prompt(subjects, output, "--preset", "diverse", "--min-volume", "4000", *options) == 0
+    rows = cases_of(output)
+    kinds = {(row["task"], row["tumours"] != "0", row["variant"] != "") for row in rows.values()}
+    assert kinds == {
+        ("train", True, True),
+        ("train", False, True),
+        ("train", False, False),
+        ("val", True, True),
+    }
+    for case, row in rows.items():
+        assert row["head_scale"] == "1.0"
+        names = (f"imagesTr/{case}_0000", f"imagesTr/{case}_0001", f"labelsTr/{case}")
+        source = geometry_of(subjects / row["source"])
+        assert [geometry_of(output / f"{name}.nii.gz") for name in names] == [source] * 3
+
+
+def geometry_of(path: Path) -> tuple[bytes, bytes]:
+    """Sizes of grid and voxels, then the codes and numbers of both forms, in a NIfTI file's header."""
+    header = gzip.decompress(path.read_bytes())[:348]
+    return header[40:48] + header[76:92], header[252:328]
 
 
 def test_training_heads_are_resized_by_their_headers_alone(
