@@ -19,8 +19,9 @@ from synthtumour.brain.measures import distance_mm
 
 SMALL_ML = 20.0  # of a tumour, where it is said how many the gate costs
 LEAST_ML = 0.25  # smaller parts are not looked at, nor kept
-_FALSE_KEPT = 0.01  # of the false marks, at most; the limit lies midway from there to the scores ...
-_SURE = 0.25  # ... of the large tumours that are less sure than so many of them
+_FALSE_KEPT = 0.01  # of the false marks, at most; from there the limit lies ...
+_FURTHER = 2 / 3  # ... so much of the way up, as other brains have falser marks than those kept out, to ...
+_SURE = 0.25  # ... the score that so many of the large tumours are below
 _FEWEST_FALSE = 5
 _RIDGE = 1e-2
 _CORNERS = np.ones((3, 3, 3))
@@ -99,8 +100,9 @@ def chosen_gate(false: Sequence[Mark], real: Sequence[Mark]) -> tuple[Gate | Non
     gate = Gate((a, b, c), float(at[3] - weights @ mean), 0.0)
     small, large = ([m for m in real if (m.volume_ml < SMALL_ML) == is_small] for is_small in (True, False))
     limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT))
-    if large:  # there is room between: other brains have falser marks than those kept out
-        limit = max(limit, (limit + float(np.quantile([gate.score(mark) for mark in large], _SURE))) / 2)
+    if large:
+        sure = float(np.quantile([gate.score(mark) for mark in large], _SURE))
+        limit += max(_FURTHER * (sure - limit), 0.0)
     gate = Gate(gate.weights, gate.intercept, limit + 1e-6)
     for name, marks in (("false", false), ("synthetic_small", small), ("synthetic_large", large)):
         if marks:
