@@ -35,8 +35,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 TRAIN = (
     "train j.pt --healthy A B --healthy C --dataset D --real I L --real I2 L2 --brain-masks M "
     "--fresh-share 0.5 --tumour-free-share 0.2 --spacing 2.5 --no-mirror-channel --iterations 7 "
-    "--minutes 3 --threads 2 "
-    "--device cpu --seed 4 --init i.pt --resume --overwrite --any-brain-volume --quiet --preset paper"
+    "--minutes 3 --threads 2 --device cpu --seed 4 --init i.pt --resume --overwrite --any-brain-volume "
+    "--quiet --preset paper"
 ).split()
 PREDICT = (
     "predict a.pt b.pt --images I --output O --brain-masks M --image-name *_f.nii --min-logit -0.5 "

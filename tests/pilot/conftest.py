@@ -37,3 +37,26 @@ def junior(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = tmp_path_factory.mktemp("weights") / "junior.pt"
     assert train(weights, "--healthy", healthy, "--quiet") == 0
     return weights
+
+
+def brightness(path: Path, level: float = 2.0, factor: float = 3.0) -> Path:
+    """Weights by which bright voxels are marked, each by itself: all other convolutions are zero."""
+    import torch
+
+    from synthtumour.pilot.canvas import Canvas
+    from synthtumour.pilot.network import Pilot, PilotNetwork, save_weights
+
+    network = PilotNetwork(2)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.zero_()
+        for n in range(8):  # the voxels of a block, whose second channel is the brain's other side
+            sources = iter((2 * n, n, n, n))
+            for block in (network.down[0], network.up[0]):
+                for convolution, norm in ((block[0], block[1]), (block[3], block[4])):
+                    convolution.weight[n, next(sources), 1, 1, 1] = 1
+                    norm.weight[n] = 1
+            network.head.weight[n, n] = factor
+        network.head.bias.fill_(-factor * level)
+    save_weights(path, Pilot(Canvas((32, 40, 32), 3.0), 2, None), network.state_dict())
+    return path
