@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 SCRIPTS = [ROOT / f"{name}_multi_tumor.py" for name in ("resect", "prompt")]
 SCRIPTS += [ROOT / f"{name}_pseudo_label.py" for name in ("stage2_mixed_with", "refine")]
+SCRIPTS += [ROOT / "pilot_network.py"]
 PACKAGE = sorted((ROOT / "synthtumour").rglob("*.py"))
 LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
 
