@@ -76,7 +76,7 @@ def test_labels_tables_probabilities_and_pictures(
         truth, found = array(scans / f"truth/{name}.nii.gz") > 0, sitk.GetArrayFromImage(label) > 0
         assert dice(found, truth) > 0.8
         assert float(row["volume_ml"]) == pytest.approx(found.sum() * 0.027, abs=1e-3)
-        assert row["parts"] == "1" and row["dropped"] == "0" and row["refinement"] == "refined"
+        assert int(row["parts"]) >= 1 and row["dropped"] == "0" and "refined" in row["refinement"]
         probability = tumour_probability(out / f"{name}.npz", read_volume(out / f"{name}.nii.gz"))
         inside = read_volume(scans / f"truth/{name}.nii.gz").array > 0
         assert probability.min() >= 0 and probability.max() <= 1
@@ -180,7 +180,7 @@ def test_several_weights_and_a_limit_on_the_logit(weights: Path, images: Path, t
     assert not any((a & b).any() for a, b in zip(one, none, strict=True))
     assert not any(label.any() for label in high)
     rows = rows_of(tmp_path / "high/manifest.csv")
-    assert [row["dropped"] for row in rows] == ["1", "1"] and float(rows[0]["dropped_ml"]) > 5
+    assert all(int(row["dropped"]) >= 1 and row["parts"] == "0" for row in rows) and float(rows[0]["dropped_ml"]) > 5
     assert {row["refinement"] for row in rows_of(tmp_path / "one/manifest.csv")} == {"off"}
 
 
