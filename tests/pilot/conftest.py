@@ -39,7 +39,7 @@ def junior(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return weights
 
 
-def brightness(path: Path, level: float = 2.0, factor: float = 3.0) -> Path:
+def brightness(path: Path, level: float = 3.0, factor: float = 3.0) -> Path:
     """Weights by which bright voxels are marked, each by itself: all other convolutions are zero."""
     import torch
 
