@@ -5,8 +5,7 @@ Makes a Stage 1 dataset of each variant from the same tumour-free scans, hands i
 seed, and prints the means over the seeds. A ruler is a script that takes a dataset, --tumour DIR,
 --healthy DIR, --iterations N, --seed N, --threads N and --out FILE, trains a network, scores it on real
 tumours and tumour-free scans, and writes {"threshold": D, "selected": S, "last": S} where S has dice_mean
-and false_positive_ml: "selected" is the checkpoint that the cases of the validation task chose. Where S has
-dice, {subject: Dice}, too, the subjects of harder_tumours.py get columns of their own.
+and false_positive_ml: "selected" is the checkpoint that the cases of the validation task chose.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.harder_tumours import KINDS  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
 from synthtumour.files.staging import write_json  # noqa: E402
 from synthtumour.options.program import add_program_options, run, seed  # noqa: E402
@@ -35,7 +33,7 @@ from synthtumour.text import print_safely  # noqa: E402
 
 EXAMPLES = """\
 example:
-  python benchmarks/ablation.py --ruler downstream.py --healthy DATA/healthy --tumour DATA/tumour \\
+  python benchmarks/ablation.py --ruler ruler.py --healthy DATA/healthy --tumour DATA/tumour \\
       --output WORK --variants paper diverse --jobs 2
 
 An interrupted run is carried on by the same command: trainings that have ended are not repeated.
@@ -46,20 +44,20 @@ VARIANTS = {
     "diverse": (),
     "no-core": ("--core-probability", "0"),
     "no-texture": ("--texture", "0"),
-    "no-nodules": ("--nodules", "0"),
+    "nodules": ("--nodules", "0.3", "--min-volume", "1000"),
     "no-distractors": ("--distractors", "0"),
     "no-tumour-free": ("--without-tumour", "0"),
     "few-tumour-free": ("--without-tumour", "0.05"),
     "one-tumour": ("--num-tumours", "1"),
     "no-growth": ("--shape", "noisy"),
-    "no-small": ("--min-volume", "10000"),
+    "small-too": ("--min-volume", "1000"),
     "mass-effect": ("--mass-effect", "2", "8"),
     "val-flat": ("--val-task", "flat"),
     "val-rings": ("--val-task", "rings"),
     "val-mixed": ("--val-task", "mixed"),
     "many-cores": ("--core-probability", "0.5"),
     "few-val": ("--val-fraction", "0.2"),
-    "heads-as-scanned": ("--head-scale", "1", "1"),
+    "smaller-heads": ("--head-scale", "0.6", "0.9"),
     "fainter": ("--intensity-range", "1.5", "6"),
 }
 CASES_A_SCAN = 6  # 90 from 15 scans
@@ -91,11 +89,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--iterations", type=int, default=800, metavar="N", help="of each training (default: %(default)s)"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, a thread each")
-    parser.add_argument(
-        "--bfloat16",
-        action="store_true",
-        help="train and score in bfloat16 (in_bfloat16.py): quicker, not the same",
-    )
     add_program_options(parser)
     return parser
 
@@ -121,8 +114,7 @@ class Trainings:
     def row(self, variant: str, dataset: Path, number: int) -> dict[str, Any]:
         """What the ruler measured on one dataset with one seed, now or in an earlier run."""
         args = self.args
-        precision = "_bfloat16" if args.bfloat16 else ""
-        result = args.output / f"{dataset.name}_{args.iterations}_{number}{precision}.json"
+        result = args.output / f"{dataset.name}_{args.iterations}_{number}.json"
         where = [str(path.resolve()) for path in (args.ruler, args.tumour, args.healthy)]
         if not result.exists():
             write_json({"measured_with": where, **self._measured(dataset, number, result)}, result)
@@ -131,14 +123,13 @@ class Trainings:
             raise InputError(f"{result}: is of another ruler or other scans; choose another --output")
         row = {"variant": variant, "seed": number, "threshold_dice": measured["threshold"]}
         for which in ("selected", "last"):
-            row.update({f"{which}_{kind}": value for kind, value in by_kind(measured[which]).items()})
+            row[f"{which}_dice"] = measured[which]["dice_mean"]
             row[f"{which}_ml"] = measured[which]["false_positive_ml"]
         return row
 
     def _measured(self, dataset: Path, number: int, result: Path) -> dict[str, Any]:
         args, log, out = self.args, result.with_suffix(".log"), result.with_suffix(".part")
-        by = [str(ROOT / "benchmarks/in_bfloat16.py")] if args.bfloat16 else []
-        command = [sys.executable, *by, str(args.ruler), str(dataset), "--iterations", str(args.iterations)]
+        command = [sys.executable, str(args.ruler), str(dataset), "--iterations", str(args.iterations)]
         command += ["--seed", str(number), "--threads", "1", "--out", str(out)]
         command += ["--tumour", str(args.tumour), "--healthy", str(args.healthy)]
         out.unlink(missing_ok=True)
@@ -159,15 +150,6 @@ class Trainings:
         for process in tuple(self.running):
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def by_kind(score: dict[str, Any]) -> dict[str, float]:
-    """Mean Dice of the subjects as they are, and of each kind that harder_tumours.py made of them."""
-    subjects = pd.Series(score.get("dice", {}), dtype=float)
-    kinds = subjects.index.astype(str).str.extract(f"_({'|'.join(KINDS)})$", expand=False).fillna("dice")
-    if set(kinds) <= {"dice"}:
-        return {"dice": score["dice_mean"]}
-    return {str(kind): round(float(dice), 4) for kind, dice in subjects.groupby(kinds).mean().items()}
 
 
 def table(trainings: pd.DataFrame) -> pd.DataFrame:
