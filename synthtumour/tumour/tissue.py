@@ -93,15 +93,14 @@ class Tissue:
         near = self.ventricle[box]
         if not near.any():
             return brain[fine]
-        if max(self.block) > 1:  # a coarse voxel that is half a ventricle counts as none
-            near = dilated(near, float(self.spacing_mm.max()), self.grid)
-        # all that is more than nothing when it is interpolated
+        # all where that is more than nothing when it is interpolated
         part = grown(bounding_box(near), float(self.spacing_mm.min()), Grid(near.shape, self.grid.affine))
         i, j, k = (slice(b.start + p.start, b.start + p.stop) for b, p in zip(box, part, strict=True))
         there = self.fine_box((i, j, k), scan.shape)
         fluid = 1 - _matter(scan[there], self.median, self.reach)
+        fluid *= np.minimum(2 * self.refined(near[part], (i, j, k), there), 1)  # and half a block beyond
         room = brain[fine].astype(np.float32)
-        room[relative(there, fine)] *= 1 - self.refined(near[part], (i, j, k), there) * fluid
+        room[relative(there, fine)] *= 1 - fluid
         return room
 
     def refined(self, values: np.ndarray, box: Box, fine: Box) -> np.ndarray:
