@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A small network of our own: learn from synthetic tumours, segment real ones, score them. No GPU needed."""
+"""A small network: learn synthetic tumours, segment real ones, score. No GPU."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ examples:
   python pilot_network.py train junior.pt --healthy SUBJECTS
   python pilot_network.py predict junior.pt --images REAL/imagesTr \\
       --output REAL/labelsTr --preview
-  python pilot_network.py train senior.pt --dataset nnUNet_raw/Dataset102_Senior \\
-      --healthy SUBJECTS --init junior.pt
+  python pilot_network.py train senior.pt --healthy SUBJECTS --init junior.pt \\
+      --dataset nnUNet_raw/Dataset102_Senior
   python pilot_network.py score REAL/labelsTr --labels EXPERTS
 
 `train --help`, `predict --help` and `score --help` tell the options of each.

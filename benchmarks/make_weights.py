@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Make the weights that ship with the package: a network trained on tumour-free scans alone.
 
-Learns from the scans of --healthy and from simulated brains (DemoData, or those of --simulated), with the
-preset `diverse` and a fixed seed. Give only scans whose terms let a network made from them be distributed.
+Learns from the scans of --healthy, and simulated brains if there are any, with the preset `diverse` and a
+fixed seed. Give only scans whose terms let a network made from them be distributed.
 Writes the weights, and beside them their checksum and what the file says of how they were made.
 """
 
@@ -30,15 +30,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--simulated",
         type=Path,
-        default=ROOT / "DemoData",
         metavar="FOLDER",
-        help="simulated brains (default: DemoData)",
+        help="simulated brains to learn from as well (default: none)",
     )
     parser.add_argument(
         "--output", type=Path, default=BOX, metavar="WEIGHTS", help="(default: the package's)"
     )
     parser.add_argument("--iterations", type=int, default=1500, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=seed, default=2, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="(default: %(default)s)")
     parser.add_argument("--threads", type=int, metavar="N", help="(default: the usable cores)")
     parser.add_argument("--resume", action="store_true", help="carry on where it was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="in place of the weights that are there")
@@ -52,7 +51,7 @@ def make_weights(args: argparse.Namespace) -> int:
 
     asked = PilotTraining(
         weights=args.output,
-        healthy=(args.healthy, args.simulated),
+        healthy=(args.healthy, *([args.simulated] if args.simulated else [])),
         iterations=args.iterations,
         seed=args.seed,
         threads=args.threads,

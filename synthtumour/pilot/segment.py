@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
 
 from synthtumour.errors import InputError
-from synthtumour.pilot.canvas import off_canvas, on_canvas
+from synthtumour.pilot.canvas import Canvas, off_canvas, on_canvas
 from synthtumour.pilot.gate import LEAST_ML, Mark, marks_in
 from synthtumour.pilot.network import Pilot, PilotNetwork, load_weights, logits_of, zscored
 from synthtumour.volume.grid import Grid
@@ -29,9 +29,13 @@ class Segmentation:
     """
 
     tumour: np.ndarray
-    probability: np.ndarray
+    probability_of: Callable[[], np.ndarray]
     kept: list[Mark]
     dropped: list[Mark]
+
+    @property
+    def probability(self) -> np.ndarray:
+        return self.probability_of()
 
 
 @lru_cache(maxsize=1)
@@ -71,10 +75,15 @@ def segmented(
     sure = np.where((logits > 0) & ~in_kept, _DROPPED, logits).astype(np.float32)
     return Segmentation(
         (off_canvas(sure, canvas, brain, grid) > 0) & brain,
-        expit(off_canvas(logits, canvas, brain, grid)),
+        partial(_probability, logits, canvas, brain, grid),
         [mark for _, mark in kept],
         [mark for number, mark in marks if (number, mark) not in kept],
     )
+
+
+def _probability(logits: np.ndarray, canvas: Canvas, brain: np.ndarray, grid: Grid) -> np.ndarray:
+    probability: np.ndarray = expit(off_canvas(logits, canvas, brain, grid))
+    return probability
 
 
 def _is_tumour(mark: Mark, networks: Networks, min_logit: float | None) -> bool:

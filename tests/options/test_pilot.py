@@ -133,7 +133,6 @@ def parsed(*line: str) -> argparse.Namespace:
         "train j.pt --device tpu",
         "train j.pt --seed -1",
         "predict j.pt --images I",
-        "predict --images I --output O",
         "score P",
         "guess",
     ],
