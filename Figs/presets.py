@@ -30,12 +30,15 @@ Fits = Callable[[Synthesis], bool]
 Row = list[tuple[str, int, Synthesis]]  # what it is, its seed, the case
 
 
-def _one(made: Synthesis, core: str | None, least_ml: float, most_ml: float) -> bool:
-    """Whether there is one tumour of such a volume and core, a core being inside a bright rim."""
+def _one(made: Synthesis, kind: str | None, least_ml: float, most_ml: float) -> bool:
+    """Whether there is one tumour of such a volume and core, a core being large and dark in a bright rim."""
     (first, *others), volume_ml = made.record["tumours"], made.record["measured"]["volume_ml"]
-    found = first["core"] and first["core"]["kind"]
-    rim = not core or first["core"] and first["core"]["rim_mm"] > 0
-    return not others and found == core and rim and least_ml < volume_ml < most_ml
+    if others or not least_ml < volume_ml < most_ml:
+        return False
+    core = first["core"]
+    if kind is None or core is None or core["kind"] != kind:
+        return kind is core is None
+    return bool(core["rim_mm"] > 0 and core["fraction"] > 0.2 and core["level"] < 0.8)
 
 
 def _foci_in_one_slice(made: Synthesis) -> bool:
@@ -50,7 +53,7 @@ DRAWN: dict[str, tuple[tuple[float, float, float], Fits]] = {
     "oedema": ((-28, -45, 24), lambda made: _one(made, None, 20, 60)),
     "a ring about necrosis": ((30, -30, 24), lambda made: _one(made, "necrotic", 25, 100)),
     "large oedema": ((28, 15, 22), lambda made: _one(made, None, 80, 150)),
-    "a nodule": ((-26, 25, 20), lambda made: _one(made, None, 0, 3)),
+    "a cyst": ((-26, 25, 20), lambda made: _one(made, "cyst", 15, 60)),
     "several foci": ((28, 20, 20), _foci_in_one_slice),
 }
 
