@@ -51,7 +51,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="write training cases with heads, tumours in them, of this many times their size: voxels stay, "
-        "their size changes; default: the preset's",
+        "their size changes (default: as scanned)",
     )
     parser.add_argument(
         "--channels",

@@ -104,7 +104,7 @@ def add_rare_tumour_options(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="P",
         help="how often a tumour is bright and has one to three times the least volume, 0 to 1 "
-        "(preset diverse)",
+        "(preset diverse; default: never)",
     )
     group.add_argument(
         "--texture",

@@ -60,7 +60,7 @@ def _for_training(asked: Stage1Run, dataset: Dataset, report: Report, has_split:
     sizes = {float(str(row["head_scale"])) for row in rows if row["variant"] != ""}  # not of untouched scans
     if sizes - {1.0}:
         which = f"{min(sizes):g} to {max(sizes):g} times the size they were scanned in"
-        said.append(f"training heads: {which} (--head-scale 1 1 leaves them)")
+        said.append(f"training heads: {which} (--head-scale)")
     if not has_split:
         said.append(
             "no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)"

@@ -148,8 +148,8 @@ def draw(
         placed.append(border)
     if len(tumours) < least:
         raise InputError(
-            f"only {len(tumours)} of {wanted} tumours fitted into the brain after {_MAX_DRAWS} draws; ask "
-            "for fewer or other volumes, or another centre or location prior"
+            f"only {len(tumours)} of {wanted} tumours fitted into a brain of {_brain_mm3(tissue):.0f} mm^3 "
+            f"after {_MAX_DRAWS} draws; ask for fewer or other volumes, or another centre or location prior"
         )
     return Scene(rendering, distractors, tuple(tumours)), placed
 
@@ -278,9 +278,13 @@ def _draw_one(
 
 def _room_mm3(preset: Preset, tissue: Tissue) -> float:
     """How large a tumour may be in this brain: a larger one is drawn anew."""
-    brain_mm3 = np.count_nonzero(tissue.brain) * tissue.grid.voxel_ml * 1000
+    brain_mm3 = _brain_mm3(tissue)
     least = min(preset.volumes_mm3) if preset.volumes_mm3 else preset.min_volume_mm3
-    return float(brain_mm3 * (_LARGEST_SHARE if least < _LARGEST_SHARE * brain_mm3 else _LARGEST_ASKED))
+    return brain_mm3 * (_LARGEST_SHARE if least < _LARGEST_SHARE * brain_mm3 else _LARGEST_ASKED)
+
+
+def _brain_mm3(tissue: Tissue) -> float:
+    return float(np.count_nonzero(tissue.brain) * tissue.grid.voxel_ml * 1000)
 
 
 def _for_nodules(preset: Preset) -> Preset:
