@@ -30,6 +30,10 @@ def what_was_seen(folder: Path, is_bids: bool = False) -> str:
         folders = [
             place for entry in folders for pattern in patterns for place in sorted(entry.glob(pattern))
         ]
+    else:  # what is in folders of sessions
+        folders += [
+            place for entry in folders if entry.name[:4] in ("ses-", "sub-") for place in _listed(entry)
+        ]
     if seen := _named(folders, entries, _is_scan, "--image-name"):
         return seen
     for place in folders:

@@ -1,4 +1,4 @@
-"""The layouts that a folder of scans may have: subject folders, BIDS, and cases side by side.
+"""The layouts that a folder of scans may have: subject folders (of sessions too), BIDS, cases side by side.
 
 Only names are looked at here; whether a scan can be used shows when it is read.
 """
@@ -49,15 +49,21 @@ class Scan:
 class Found:
     """The scans of a folder in the order of their names, and what was passed over with the reason."""
 
-    layout: str  # 'subject folders', 'BIDS', 'nnU-Net' or 'one folder'
+    layout: str  # 'subject folders', 'folders of sessions', 'BIDS', 'nnU-Net' or 'one folder'
     scans: tuple[Scan, ...]
     skipped: tuple[tuple[str, str], ...]
 
 
-def in_subject_folders(entries: Iterable[Path], image_name: str | None, mask_name: str | None) -> Found:
-    """Scans in folders of their own; `image_name` is a file name or a pattern there."""
+def in_subject_folders(
+    entries: Iterable[Path], image_name: str | None, mask_name: str | None, depth: int = 1
+) -> Found:
+    """Scans in folders of their own; `image_name` is a file name or a pattern there.
+
+    A scan is called as the last `depth` folders on the way to it are.
+    """
     scans, skipped = [], []
     for entry in entries:
+        name = "_".join(entry.parts[-depth:])
         if entry.is_dir():
             try:
                 files = in_folder(entry, image_name) if image_name else usual_in_folder(entry)
@@ -65,14 +71,30 @@ def in_subject_folders(entries: Iterable[Path], image_name: str | None, mask_nam
             except OSError as error:
                 reason = f"cannot be read ({error.strerror})"
             if reason:
-                skipped.append((entry.name, reason))
+                skipped.append((name, reason))
             else:
-                scans.append(Scan(entry.name, "", "", files[0], _mask_in_folder(entry, files[0], mask_name)))
+                scans.append(Scan(name, "", "", files[0], _mask_in_folder(entry, files[0], mask_name)))
         elif is_image(entry):
-            skipped.append((entry.name, "an image outside any subject's folder"))
+            skipped.append((name, "an image outside any subject's folder"))
         elif not os.path.exists(entry):
-            skipped.append((entry.name, BROKEN_LINK))
+            skipped.append((name, BROKEN_LINK))
     return Found("subject folders", tuple(scans), tuple(skipped))
+
+
+def in_session_folders(entries: Iterable[Path], image_name: str | None, mask_name: str | None) -> Found:
+    """Subjects in folders of sessions, or the other way round: ses-01/sub-01, sub-01/ses-01."""
+    inner, skipped = [], []
+    for entry in entries:
+        within = {"sub-": "ses-", "ses-": "sub-"}.get(entry.name[:4])
+        try:
+            deeper = [place for place in sorted(entry.iterdir()) if within and place.name.startswith(within)]
+        except OSError:  # a file, or a folder that may not be read
+            deeper = []
+        if not deeper and (entry.is_dir() or is_image(entry)):
+            skipped.append((entry.name, "no subject of a session in it (ses-*/sub-* or sub-*/ses-*)"))
+        inner += deeper
+    found = in_subject_folders(inner, image_name, mask_name, depth=2)
+    return Found("folders of sessions", found.scans, (*skipped, *found.skipped))
 
 
 def _why_none(folder: Path, files: Sequence[Path], wanted: str) -> str:

@@ -1,8 +1,9 @@
-"""Finds the scans in a folder, whichever of three layouts it has, and whose they are.
+"""Finds the scans in a folder, whichever of these layouts it has, and whose they are.
 
 - subject folders: `<subject>/flair.nii.gz` and `<subject>/flair_brainmask.nii.gz`, or BraTS's names;
-- BIDS, recognised by `dataset_description.json`: `sub-*/[ses-*/]anat/*_FLAIR.nii.gz`, brain masks beside the
-  scans or under `derivatives/`;
+- the same within folders of sessions: `ses-*/sub-*/flair.nii.gz`, `sub-*/ses-*/flair.nii.gz`;
+- BIDS, known by `dataset_description.json`: `sub-*/[ses-*/]anat/*_FLAIR.nii.gz`, brain masks beside the scans
+  or under `derivatives/`;
 - side by side: nnU-Net's `CASE_0000.nii.gz`, a brain mask `CASE_brainmask.nii.gz` if there is one.
 """
 
@@ -21,10 +22,11 @@ from synthtumour.dataset.layouts import (
     Scan,
     in_bids,
     in_one_folder,
+    in_session_folders,
     in_subject_folders,
 )
 from synthtumour.dataset.naming import BROKEN_LINK, USUAL_SCAN, check_given
-from synthtumour.dataset.sessions import check_pattern, session_of, subject_of
+from synthtumour.dataset.sessions import check_pattern, of_one_spelling, session_of, subject_of
 from synthtumour.errors import InputError
 
 __all__ = ["Found", "Scan", "broken_links", "find_scans"]
@@ -59,20 +61,31 @@ def find_scans(
         tried = [in_bids(folder, visible, image_name, mask_name)]
     else:
         tried = [in_subject_folders(visible, image_name, mask_name)]
-        if not tried[0].scans:
-            tried.append(in_one_folder(visible, image_name, mask_name))
+        for other in (in_one_folder, in_session_folders):
+            if not tried[-1].scans:
+                tried.append(other(visible, image_name, mask_name))
+        if not tried[-1].scans:  # BIDS that has lost its description
+            tried.append(in_bids(folder, visible, image_name, mask_name))
     found = tried[-1]
     if not found.scans:
         raise InputError(_nothing_found(folder, image_name, tried))
     scans, again = _each_once(folder, found.scans)
-    scans = tuple(_of_subject(scan, subject_pattern) for scan in scans)
+    scans = _with_subjects(scans, subject_pattern)
     return Found(found.layout, scans, tuple(sorted((*hidden, *found.skipped, *again))))
 
 
-def _of_subject(scan: Scan, pattern: str | None) -> Scan:
-    subject = subject_of(scan.name, pattern, scan.subject)
-    session = scan.session if scan.subject else session_of(scan.name, subject)
-    return replace(scan, subject=subject, session=session)
+def _with_subjects(scans: Sequence[Scan], pattern: str | None) -> tuple[Scan, ...]:
+    """`scans` with the subject and the session that their names tell."""
+    subjects = [subject_of(scan.name, pattern, scan.subject) for scan in scans]
+    spelt = of_one_spelling(subjects)
+    sessions = (
+        scan.session if scan.subject else session_of(scan.name, subject)
+        for scan, subject in zip(scans, subjects, strict=True)
+    )
+    return tuple(
+        replace(scan, subject=spelt[subject], session=session)
+        for scan, subject, session in zip(scans, subjects, sessions, strict=True)
+    )
 
 
 def _each_once(folder: Path, scans: Sequence[Scan]) -> tuple[tuple[Scan, ...], list[tuple[str, str]]]:

@@ -26,7 +26,7 @@ from synthtumour.stage2.gate import (
 )
 from synthtumour.stage2.heads import HeadFiles, caution_of, find_donors, find_recipients
 from synthtumour.stage2.plan import PICTURES_FOLDER, Stage2Run, held_out_by, plan
-from synthtumour.stage2.senior import check_members, combine, find_stage1_cases
+from synthtumour.stage2.senior import check_members, combine, find_stage1_cases, spelt_alike
 from synthtumour.stage2.summary import cautions, say_what_there_is, tell_next, write_mix_ids
 
 _PRELOAD = ("synthtumour.stage2.cases", "synthtumour.stage2.picture")  # the second for previews only
@@ -55,6 +55,7 @@ def mix_tumours(asked: Stage2Run) -> int:
         asked.images, asked.labels, asked.channels, asked.donor_masks, pattern, image_name, asked.label_name
     )
     recipients = find_recipients(asked.healthy, asked.channels, asked.healthy_masks, pattern, image_name)
+    stage1, donors, recipients = spelt_alike(stage1, donors, recipients)
     if caution := caution_of(donors, recipients, pattern):
         warnings.warn(caution, stacklevel=2)
     check_members(asked, donors, recipients, stage1)

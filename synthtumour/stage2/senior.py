@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +22,7 @@ from synthtumour.dataset.nnunet import (
     safe_name,
     write_dataset,
 )
-from synthtumour.dataset.sessions import subject_of_case
+from synthtumour.dataset.sessions import of_one_spelling, subject_of_case
 from synthtumour.dataset.sides import tumour_free
 from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
@@ -111,6 +111,20 @@ def find_stage1_cases(folder: Path, channels: int, subject_pattern: str | None) 
         whose = subject_of_case(scan, subject_pattern, subject)
         found.append(Stage1Case(case, whose, split, kind, files, volume_ml))
     return found
+
+
+def spelt_alike(
+    stage1: Sequence[Stage1Case], donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles]
+) -> tuple[list[Stage1Case], list[HeadFiles], list[HeadFiles]]:
+    """All of them, subjects whose names differ in case alone being one."""
+    spelt = of_one_spelling(
+        [*(case.subject for case in stage1), *(one.subject for one in (*donors, *recipients))]
+    )
+    cases = [replace(case, subject=spelt[case.subject]) for case in stage1]
+    own, other = (
+        [replace(one, subject=spelt[one.subject]) for one in heads] for heads in (donors, recipients)
+    )
+    return cases, own, other
 
 
 def _is_stage1_row(row: tuple[object, ...]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from synthtumour.dataset.sessions import (
     caution_of_sessions,
+    of_one_spelling,
     session_of,
     subject_of,
     subject_of_case,
@@ -29,6 +30,10 @@ from synthtumour.errors import InputError
         ("OAS2_0047_MR3", "OAS2_0047", "MR3"),
         ("BraTS-GLI-01234-001", "BraTS-GLI-01234", "001"),
         ("BraTS-MEN-RT-0042-1", "BraTS-MEN-RT-0042", "1"),
+        ("ses-02_sub-07", "sub-07", "ses-02"),
+        ("NACC123456_mri2", "NACC123456", "mri2"),
+        ("ReMIND-001_Intraop", "ReMIND-001", "Intraop"),
+        ("1234567_20252_3_0", "1234567", "20252_3_0"),
         ("BraTS20_Training_001", "BraTS20_Training_001", ""),
         ("IXI012-HH-1211", "IXI012-HH-1211", ""),
         ("sim-01", "sim-01", ""),
@@ -65,6 +70,21 @@ QUIET = [
     ["sim-01", "sim-02", "sim-03"],
     ["patient_01", "patient_02", "control_01"],
     ["UCSF-PDGM-0004", "UCSF-PDGM-0005"],
+    ["BraTS-GLI-00001-000", "BraTS-GLI-00002-000"],
+    ["1234567_20252_2_0", "1234568_20252_2_0"],
+    ["NACC123456_mri1", "NACC654321_mri1"],
+    ["ReMIND-001_Preop", "ReMIND-002_Preop"],
+    ["ses-01_sub-01", "ses-01_sub-02"],
+    ["training01_01", "training02_01", "training03_01"],
+    ["training_01", "training_02"],
+    ["train1_01", "train1_02"],
+    ["ses-1_P01", "ses-1_P02"],
+    ["baseline_001", "baseline_002"],
+    ["20190102_001", "20190102_002"],
+    ["study1_01", "study2_01"],
+    ["MSSEG2_001", "MSSEG2_002"],
+    ["scan_01", "scan_02"],
+    ["P001", "P002"],
     ["UCSF-PDGM-0004_nifti", "UCSF-PDGM-0005_nifti"],
     ["UPENN-GBM-00001_11", "UPENN-GBM-00002_11"],
     ["TCGA_CS_4941_19960909", "TCGA_CS_4942_19970222"],
@@ -95,6 +115,19 @@ SESSIONS = [
     ["UCSF-PDGM-0409_nifti", "UCSF-PDGM-0409_FU001d_nifti"],
     ["P1_T1", "P1_T2"],
     ["P01a", "P01b"],
+    ["training01_01", "training01_02"],
+    ["P001_001", "P001_002"],
+    ["patient01_study1", "patient01_study2"],
+    ["P9_mri1", "P9_mri2"],
+    ["P9_preop", "P9_intraop"],
+    ["ses-01_P9", "ses-02_P9"],
+    ["ses-1_0009", "ses-2_0009"],
+    ["baseline_sub9", "followup_sub9"],
+    ["20190102_9", "20200304_9"],
+    ["V1_P009", "V2_P009"],
+    ["sub09ses1", "sub09ses2"],
+    ["P09_1", "p09_2"],
+    ["ses-1", "ses-2"],
 ]
 
 
@@ -105,8 +138,9 @@ def test_sessions_are_told_with_the_pattern_that_joins_them(names: list[str], ot
     assert "\n" not in said and all(name in said for name in names)
     assert len(caution_of_sessions(dict.fromkeys(names, "one"))) == 0  # joined
     pattern = shlex.split(re.search(r"--subject-pattern (.*) joins", said)[1])[0]  # type: ignore[index]
-    assert len({subject_of(name, pattern) for name in names}) == 1
-    assert len({subject_of(name, pattern) for name in (*names, *others)}) == 1 + len(others)
+    joined = set(of_one_spelling(subject_of(name, pattern) for name in names).values())
+    assert len(joined) == 1
+    assert len({*joined, *(subject_of(name, pattern) for name in others)}) == 1 + len(others)
     assert caution_of_sessions({name: name for name in names}, pattern) == ""
 
 
@@ -119,6 +153,15 @@ def test_the_pattern_keeps_subjects_apart() -> None:
     ]
     pattern = shlex.split(re.search(r"--subject-pattern (.*) joins", caution(*names))[1])[0]  # type: ignore[index]
     assert {subject_of(name, pattern) for name in names} == {name[:12] for name in names}
+
+
+def test_of_one_spelling() -> None:
+    composed, decomposed = "M\u00fcller", "Mu\u0308ller"
+    names = ["sub-01", "Sub-01", "sub-02", composed, decomposed, "a", "b"]
+    spelt = of_one_spelling(names)
+    assert [spelt[name] for name in names[:3]] == ["Sub-01", "Sub-01", "sub-02"]
+    assert len(set(spelt.values())) == 5 and spelt[composed] == spelt[decomposed]
+    assert set(spelt) == set(names)
 
 
 def test_the_demo_has_no_sessions() -> None:

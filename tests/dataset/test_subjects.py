@@ -116,6 +116,47 @@ def test_flat_nnunet_folder(tmp_path: Path) -> None:
     assert find_scans(tmp_path, "0001.nii.gz").scans[0].image == tmp_path / "A_0001.nii.gz"
 
 
+@pytest.mark.parametrize("outer", ["ses", "sub"])
+def test_folders_of_sessions(outer: str, tmp_path: Path) -> None:
+    inner = {"ses": "sub", "sub": "ses"}[outer]
+    touch(tmp_path, *(f"{outer}-{i}/{inner}-{j}/flair.nii.gz" for i, j in ("ab", "ac", "bb")))
+    touch(tmp_path, f"{outer}-c/{inner}-b/t1.nii.gz", f"{outer}-a/notes.txt", "README", "code/run.py")
+    touch(tmp_path, f"{outer}-a/{inner}-b/flair_brainmask.nii.gz", "stray.nii.gz")
+    found = find_scans(tmp_path)
+    assert found.layout == "folders of sessions"
+    names = [f"{outer}-a_{inner}-b", f"{outer}-a_{inner}-c", f"{outer}-b_{inner}-b"]
+    assert [scan.name for scan in found.scans] == names
+    by_session = [("sub-b", "ses-a"), ("sub-c", "ses-a"), ("sub-b", "ses-b")]
+    by_subject = [("sub-a", "ses-b"), ("sub-a", "ses-c"), ("sub-b", "ses-b")]
+    of = by_session if outer == "ses" else by_subject
+    assert [(scan.subject, scan.session) for scan in found.scans] == of
+    assert found.scans[0].mask == tmp_path / f"{outer}-a/{inner}-b/flair_brainmask.nii.gz"
+    assert {name for name, _ in found.skipped} == {"code", f"{outer}-c_{inner}-b", "stray.nii.gz"}
+    with pytest.raises(InputError, match=r"4 folders with x_flair\.nii: --image-name"):
+        touch(tmp_path / "other", *(f"{outer}-{i}/{inner}-{j}/x_flair.nii" for i in "ab" for j in "cd"))
+        find_scans(tmp_path / "other")
+
+
+def test_bids_without_its_description(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"sub-1/ses-{n}/anat/sub-1_ses-{n}_FLAIR.nii.gz" for n in "ab"), "notes.txt")
+    found = find_scans(tmp_path)
+    assert found.layout == "BIDS"
+    assert [(scan.name, scan.subject) for scan in found.scans] == [
+        ("sub-1_ses-a", "sub-1"),
+        ("sub-1_ses-b", "sub-1"),
+    ]
+
+
+def test_names_that_differ_in_case_are_one_subject(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{name}/flair.nii.gz" for name in ("sub-01", "Sub-01", "sub-02", "alice", "Alice")))
+    touch(tmp_path, "OAS30001_MR_d1/flair.nii.gz", "oas30001_MR_d2/flair.nii.gz")
+    whose = {scan.name: scan.subject for scan in find_scans(tmp_path).scans}
+    assert whose["sub-01"] == whose["Sub-01"] != whose["sub-02"]
+    assert whose["alice"] == whose["Alice"]
+    assert whose["OAS30001_MR_d1"] == whose["oas30001_MR_d2"] == "OAS30001"
+    assert len(whose) == 7 and len(set(whose.values())) == 4
+
+
 def test_a_folder_without_scans_is_refused_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         find_scans(tmp_path / "gone")

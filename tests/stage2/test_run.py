@@ -133,3 +133,12 @@ def test_the_table_is_byte_for_byte_what_pandas_wrote(tmp_path: Path) -> None:
     wanted = pd.DataFrame(there).to_csv(index=False).encode("utf-8", "surrogateescape")
     assert (tmp_path / "t.csv").read_bytes() == wanted
     assert b'p_CarveMix_6,d,r,"two\nlines",6,1.5,6.0,True' in wanted
+
+
+def test_nobody_gets_the_tumour_of_his_name_in_other_letters(folders: Path) -> None:
+    for name, other in (("h0", "Patient0"), ("h1", "PATIENT1")):
+        (folders / "H" / name).rename(folders / "H" / other)
+    assert run_stage2(folders, "-num", "4") == 0
+    pairs = {(row["id1"], row["id2"]) for row in rows_of(folders / "CHECK/CarveMixID.csv")}
+    others = {("patient0", "PATIENT1"), ("patient1", "Patient0")}
+    assert pairs == others | {("patient2", name) for name in ("Patient0", "PATIENT1")}
