@@ -106,7 +106,7 @@ def scan_table(folder: Path, scan: Path, args: argparse.Namespace) -> dict[str, 
     for workers in (1, 2):
         rate = 24 / whole_script(folder / f"workers{workers}", subject, 24, workers)
         figures[f"{workers} workers"] = {"cases_per_s": rate}
-        print(f"  prompt_multi_tumor.py, {workers} worker(s) {rate:8.2f} cases/s", flush=True)
+        print(f"  prompt_multi_tumor.py, workers: {workers} {rate:8.2f} cases/s", flush=True)
     return figures
 
 

@@ -27,6 +27,11 @@ def without_names(said: str, names: Iterable[str]) -> str:
     return said
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """'1 case', '2 cases'; `many` where that is more than an s behind `one`."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def in_brackets(numbers: Iterable[float]) -> str:
     """(2, 2, 3.5)"""
     return "(" + ", ".join(f"{float(n):g}" for n in numbers) + ")"

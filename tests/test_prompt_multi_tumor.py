@@ -482,6 +482,30 @@ def test_killed_or_interrupted_and_resumed_equals_undisturbed(subjects: Path, tm
         assert {row["status"] for row in cases_of(output).values()} == {"made"}
 
 
+def test_one_of_anything_is_said_so(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_head("in/s0", spacing=(3.0, 3.0, 3.0))
+    (tmp_path / "in/.hidden").touch()
+    output = tmp_path / "Dataset001_A"
+    said = ""
+    for options in (["--shard", "1/1"], ["--finalise"], [], ["--preview"]):
+        (output / "imagesTr").mkdir(parents=True, exist_ok=True)
+        (output / "imagesTr/mine_0000.nii.gz").touch()
+        assert prompt(tmp_path / "in", output, "--val-fraction", "0", *options) == 0
+        said += capsys.readouterr().out
+    assert "input: 1 scan of 1 subject (subject folders), 1 entry skipped" in said
+    assert "the one case is there already" in said and "1 file that" in said
+    page = re.sub(
+        r"<(script|style).*?</\1>|<[^>]*>", "", (output / "report.html").read_text(), flags=re.DOTALL
+    )
+    assert "In this folder: 1 of 1 case." in page
+    assert not re.findall(
+        r"\b1 (?:\S+ )?(?:cases|scans|subjects|entries|files|shards|tumours|pictures)\b", said + page
+    )
+    assert "(s)" not in said + page
+
+
 def test_again_other_options_and_overwrite(
     subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -504,7 +528,7 @@ def test_again_other_options_and_overwrite(
     mine.write_text("mine")
     assert prompt(subjects, output, "--seed", "1", "--val-fraction", "0", "--overwrite") == 0
     assert mine.read_text() == "mine"
-    assert "1 file(s) that this run did not make (mine_0000.nii.gz)" in capsys.readouterr().out
+    assert "1 file that this run did not make (mine_0000.nii.gz)" in capsys.readouterr().out
     cases = {path.name for path in (output / "labelsTr").iterdir()}
     assert cases == {f"s{n}.nii.gz" for n in range(5)}
 

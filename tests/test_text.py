@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synthtumour.text import evenly, in_brackets, print_safely, printable, volume_text
+from synthtumour.text import counted, evenly, in_brackets, print_safely, printable, volume_text
 
 
 def test_what_a_terminal_would_obey_is_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +15,8 @@ def test_what_a_terminal_would_obey_is_an_escape(capsys: pytest.CaptureFixture[s
 
 
 def test_numbers() -> None:
+    said = [counted(n, "case") for n in (0, 1, 2)] + [counted(n, "entry", "entries") for n in (1, 21)]
+    assert said == ["0 cases", "1 case", "2 cases", "1 entry", "21 entries"]
     assert in_brackets((2.0, 2, 3.5)) == "(2, 2, 3.5)"
     assert [volume_text(ml) for ml in (12.34, 1.0, 0.9994, 0.0123)] == [
         "12.3 ml",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from synthtumour.dataset.naming import SEPARATORS, is_mask
 from synthtumour.files.names import is_image, stem_of
+from synthtumour.text import counted
 
 _FLAIR = re.compile("flair|t2f|dark-?fluid", re.IGNORECASE)
 _LABEL = re.compile("seg|label|tumou?r|lesion", re.IGNORECASE)
@@ -54,12 +55,13 @@ def _named(
 ) -> str:
     """The name of most of what `is_wanted` in the `folders`, or else among the `entries` themselves."""
     for files, what in (
-        ({place: [file for file in _listed(place) if is_wanted(file)] for place in folders}, "folder{} with"),
-        ({entry: [entry] for entry in entries if is_wanted(entry)}, "file{}"),
+        ({place: [file for file in _listed(place) if is_wanted(file)] for place in folders}, "folder"),
+        ({entry: [entry] for entry in entries if is_wanted(entry)}, "file"),
     ):
         if seen := _best(files):
             name, count = seen
-            return f"{count} {what.format('s' * (count > 1))} {name}: {option} {shlex.quote(name)}"
+            there = counted(count, what) + " with" * (what == "folder")
+            return f"{there} {name}: {option} {shlex.quote(name)}"
     return ""
 
 

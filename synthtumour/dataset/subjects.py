@@ -28,6 +28,7 @@ from synthtumour.dataset.layouts import (
 from synthtumour.dataset.naming import BROKEN_LINK, USUAL_SCAN, check_given
 from synthtumour.dataset.sessions import check_pattern, of_one_spelling, session_of, subject_of
 from synthtumour.errors import InputError
+from synthtumour.text import counted
 
 __all__ = ["Found", "Scan", "broken_links", "find_scans"]
 
@@ -113,7 +114,7 @@ def broken_links(skipped: Sequence[tuple[str, str]]) -> str:
     """'2 broken links (sub-01, sub-02): datalad get'; '' if nothing was passed over for that."""
     names = [name for name, reason in skipped if BROKEN_LINK in reason]
     shown = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
-    return f"{len(names)} broken link{'s' * (len(names) > 1)} ({shown}): datalad get" if names else ""
+    return f"{counted(len(names), 'broken link')} ({shown}): datalad get" if names else ""
 
 
 def _nothing_found(folder: Path, image_name: str | None, tried: Sequence[Found]) -> str:

@@ -18,6 +18,7 @@ from synthtumour.dataset.nnunet import VAL_SUFFIX  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
 from synthtumour.fresh_tumours import FreshTumours  # noqa: E402
 from synthtumour.presets import PRESETS, Preset  # noqa: E402
+from synthtumour.text import counted  # noqa: E402
 
 
 class nnUNetTrainerSynthTumour(nnUNetTrainer):
@@ -36,9 +37,9 @@ class nnUNetTrainerSynthTumour(nnUNetTrainer):
         training = [case for case in cases if not case.endswith(VAL_SUFFIX)]
         if not (training and validation):
             raise InputError(
-                f"{self.plans_manager.dataset_name}: {len(training)} training cases and {len(validation)} of "
-                f"the validation task, whose names end in '{VAL_SUFFIX}'; make it with prompt_multi_tumor.py "
-                "--skull-strip --without-tumour 1, from two subjects or more"
+                f"{self.plans_manager.dataset_name}: {counted(len(training), 'training case')} and "
+                f"{len(validation)} of the validation task, whose names end in '{VAL_SUFFIX}'; make it "
+                "with prompt_multi_tumor.py --skull-strip --without-tumour 1, from two subjects or more"
             )
         return training, validation
 

@@ -13,7 +13,7 @@ from synthtumour.errors import InputError
 from synthtumour.files.staging import write_bytes
 from synthtumour.pictures.layout import CELL, GAP, HEADING, TOPS, WHITE, across_column, png, with_palette
 from synthtumour.pictures.lettering import SMALL, TEXT, font, shortened
-from synthtumour.text import evenly, volume_text
+from synthtumour.text import counted, evenly, volume_text
 
 _SHEET_CASES, _SHEET_COLUMNS, _SHEET_TEXT = 54, 6, 38  # less than 3000 pixels high
 _SIDES = {"train": "training", "val": "validation", "": "refined"}  # the last where there is no split
@@ -45,9 +45,9 @@ def contact_sheet(rows: Sequence[Mapping[str, object]], pictures: Path, title: s
     draw.text((GAP, 4), shortened(title, TEXT, size[0] - 2 * GAP), WHITE, font(TEXT))
     top = HEADING
     for side, cases in chosen.items():
-        shown = f"{len(cases)} of {len(sides[side])}"
+        shown = f"{len(cases)} of {counted(len(sides[side]), 'case')}"
         draw.rectangle((0, top, size[0], top + HEADING), fill=45)
-        draw.text((GAP, top + 4), f"{_SIDES[side]}: {shown} cases", WHITE, font(TEXT))
+        draw.text((GAP, top + 4), f"{_SIDES[side]}: {shown}", WHITE, font(TEXT))
         for number, row in enumerate(cases):
             x = number % columns * (CELL + GAP)
             y = top + HEADING + GAP + number // columns * step

@@ -23,7 +23,7 @@ from scipy import ndimage
 from synthtumour.brain.masks import region_of_stripped_scan
 from synthtumour.errors import InputError
 from synthtumour.report.rows import Brains, Row, contrast, number, short, tumours, volume
-from synthtumour.text import evenly
+from synthtumour.text import counted, evenly
 from synthtumour.volume.grid import brain_box
 from synthtumour.volume.reading import read_volume
 
@@ -104,7 +104,7 @@ def _volumes(sides: Sides) -> Figure | None:
     without = sum(_of(rows, volume).count(0) for rows in sides.values())
     caption = f"Volume of the label{', on a logarithmic axis' if log else ''}."
     if without:
-        caption += f" It leaves out {_count(without, 'tumour-free case')}."
+        caption += f" It leaves out {counted(without, 'tumour-free case')}."
     return _histogram("Volume", "volume (ml)", values, caption, log)
 
 
@@ -152,10 +152,10 @@ def _histogram(
         axes.set_xlabel(label)
         _show_shares(axes, top)
         alternative = (
-            f"{title}, {side.lower()}: histogram of {_count(count.sum(), 'case')}, median {short(middle)}"
+            f"{title}, {side.lower()}: histogram of {counted(count.sum(), 'case')}, median {short(middle)}"
         )
         panels.append(
-            (f"{side} ({_count(count.sum(), 'case')})", [_svg(drawing, f"{title}-{side}", alternative)])
+            (f"{side} ({counted(count.sum(), 'case')})", [_svg(drawing, f"{title}-{side}", alternative)])
         )
     table = [
         [f"{short(edges[i])} to {short(edges[i + 1])}", *(str(count[i]) for count in counts.values())]
@@ -189,9 +189,9 @@ def _how_many(sides: Sides) -> Figure | None:
         axes.set_xticks(range(0, max(most, 3) + 1, max(1, most // 8)))
         axes.set_xlabel("tumours in a case")
         _show_shares(axes, top)
-        listed = ", ".join(f"{n} in {_count(count[n], 'case')}" for n in sorted(count))
+        listed = ", ".join(f"{n} in {counted(count[n], 'case')}" for n in sorted(count))
         svg = _svg(drawing, f"number-{side}", f"Number of tumours, {side.lower()}: {listed}")
-        panels.append((f"{side} ({_count(count.total(), 'case')})", [svg]))
+        panels.append((f"{side} ({counted(count.total(), 'case')})", [svg]))
     table = [[str(n), *(str(count[n]) for count in drawn.values())] for n in range(most + 1)]
     caption = "As drawn: labels of several tumours may touch."
     return Figure("Number of tumours", caption, panels, ["tumours", *drawn], table)
@@ -222,10 +222,6 @@ def _of(rows: Sequence[Row], what: Callable[[Row], float | None]) -> list[float]
 def _above_0(rows: Sequence[Row]) -> list[float]:
     """The volumes of those that have a tumour."""
     return [value for value in _of(rows, volume) if value > 0]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _centres(sides: Sides, brains: Brains) -> Figure | None:
@@ -263,9 +259,9 @@ def _centres(sides: Sides, brains: Brains) -> Figure | None:
             at = ((edge[0], 0), (-edge[0], 0), (0, y), (0, -y))
             for letter, place in zip(letters, at, strict=True):
                 axes.text(*(0.94 * np.array(place)), letter, ha="center", va="center")
-            alternative = f"Centres of {_count(len(of_side), 'tumour')}, {side.lower()}, {plane} projection"
+            alternative = f"Centres of {counted(len(of_side), 'tumour')}, {side.lower()}, {plane} projection"
             drawings.append(_svg(drawing, f"{plane}-{side}", alternative))
-        panels.append((f"{side} ({_count(len(of_side), 'tumour')})", drawings))
+        panels.append((f"{side} ({counted(len(of_side), 'tumour')})", drawings))
     table = [
         [
             f"{ahead} – {behind}",

@@ -2,6 +2,7 @@
 // The search over the cases. What a manifest says reaches the page as text alone (textContent), never as markup.
 (() => {
   const { cases, pictures } = JSON.parse(document.getElementById("data").textContent);
+  const ofAll = `${cases.length} case${cases.length === 1 ? "" : "s"}`;
   const STEP = 50;
   const form = document.querySelector("form.search");
   const search = document.getElementById("search");
@@ -132,7 +133,7 @@
     else if (by) found.sort((a, b) => (b[by] ?? -Infinity) - (a[by] ?? -Infinity));
     list.replaceChildren();
     show();
-    count.textContent = found.length === cases.length ? `${cases.length} cases` : `${found.length} of ${cases.length} cases`;
+    count.textContent = found.length === cases.length ? ofAll : `${found.length} of ${ofAll}`;
   }
 
   search.addEventListener("input", find);

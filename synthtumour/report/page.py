@@ -25,7 +25,7 @@ from synthtumour.errors import InputError, reason_of
 from synthtumour.files.staging import write_bytes
 from synthtumour.report.rows import MEASURED, Brains, Names, Row, contrast, short, volume
 from synthtumour.runs.settings import RUN_FILE
-from synthtumour.text import evenly, printable, without_names
+from synthtumour.text import counted, evenly, printable, without_names
 
 if TYPE_CHECKING:
     import jinja2
@@ -224,7 +224,7 @@ def _template() -> jinja2.Template:
         finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
     )
     environment.filters.update(
-        shown=_shown, described=_described, fact=_fact, volume=volume, contrast=contrast
+        shown=_shown, described=_described, fact=_fact, volume=volume, contrast=contrast, counted=counted
     )
     return environment.get_template("page.html.jinja")
 

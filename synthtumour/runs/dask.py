@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from synthtumour.errors import InputError
 from synthtumour.files.staging import STAGING
+from synthtumour.text import counted
 
 # What bytes, or the talk between the machines, depend on; Python itself by its first two numbers.
 _PACKAGES = ("numpy", "scipy", "SimpleITK", "distributed")
@@ -158,12 +159,13 @@ def _check(cluster: Cluster, reads: Iterable[Path], writes: Iterable[Path]) -> N
     if wrong:
         name, problem = next(iter(wrong.items()))
         raise InputError(
-            f"--dask {address}: {len(wrong)} of {len(answers)} workers cannot take part: {name} {problem}"
+            f"--dask {address}: cannot take part: {len(wrong)} of {counted(len(answers), 'worker')}: "
+            f"{name} {problem}"
         )
     if idle := sum(threads.values()) - len(threads):
         warnings.warn(
-            f"--dask {address}: a worker process makes one case at a time, so {idle} of its "
-            f"{sum(threads.values())} threads stay idle; start the workers with --nthreads 1",
+            f"--dask {address}: a worker process makes one case at a time, so of its "
+            f"{sum(threads.values())} threads {idle} would be idle; start the workers with --nthreads 1",
             stacklevel=2,
         )
 

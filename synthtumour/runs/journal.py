@@ -207,9 +207,9 @@ class Journal:
         surplus = [name for name in self.entries if name not in plan]
         if surplus and not self.overwrite:
             raise InputError(
-                f"{self.folder}: holds {len(surplus)} case(s) of an earlier run that the input no longer "
-                f"asks for ({', '.join(surplus[:3])}{', ...' if len(surplus) > 3 else ''}); use another "
-                "output folder, or --overwrite to remove them"
+                f"{self.folder}: holds more of an earlier run than the input asks for "
+                f"({', '.join(surplus[:3])}{', ...' if len(surplus) > 3 else ''}); use another output "
+                "folder, or --overwrite to remove it"
             )
         self._staging.clear_old({output.parent for case in plan.values() for output in case.outputs})
         changed = [relative for name in surplus for relative in self.remove(name)]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from synthtumour.text import printable, without_names
+from synthtumour.text import counted, printable, without_names
 
 if TYPE_CHECKING:
     from synthtumour.runs.cases import Report
@@ -108,20 +108,22 @@ def waiting(tell: str) -> Callable[[str], None]:
     return (lambda text: Progress.write(printable(text))) if tell != "quiet" else lambda _: None
 
 
-def tell_outcome(report: Report, tell: str, what: str = "cases") -> None:
-    """How many cases there are; those that failed, by reason; warnings and notes."""
+def tell_outcome(report: Report, tell: str, one: str = "case", of: str = "") -> None:
+    """How many cases there are, each being `one` `of` something; what failed; warnings and notes."""
     say, always = speaker(tell), speaker("usual")
     if tell != "quiet":
         print()
     there = report.made + report.kept
     if report.interrupted:
-        always(f"interrupted: {there} of {len(report.rows)} {what} are there; the same command carries on")
+        of_all = f"{there} of {counted(len(report.rows), one)}{of} made"
+        always(f"interrupted: {of_all}; the same command carries on")
     elif not (report.made or report.failed or report.missing or report.drawn):
-        say(f"nothing to do: all {report.kept} {what} are there already")
+        all_are = f"all {report.kept} {one}s{of} are" if report.kept != 1 else f"the one {one}{of} is"
+        say(f"nothing to do: {all_are} there already")
     made, failed = f"{report.made} made", f"{len(report.failed)} failed"
     made = coloured(made, _GREEN, sys.stdout) if report.made else made
     failed = coloured(failed, _RED, sys.stdout) if report.failed else failed
-    print(f"{what}: {made}, {report.kept} kept from before, {failed}")
+    print(f"{one}s{of}: {made}, {report.kept} kept from before, {failed}")
     if report.drawn:
         say(f"pictures drawn of {report.drawn} of those kept")
     for line in by_reason(_told_of(report, "reason")):
@@ -157,15 +159,16 @@ def by_reason(told: Iterable[tuple[str, str, Sequence[str]]]) -> list[str]:
         shown = reason if len(reasons) == 1 else first.removeprefix("…: ")
         lines.append(f"{names}{more}: {shown}{' (and the like)' if len(wordings) > 1 else ''}")
     if len(lines) > _REASONS:
-        lines[_REASONS:] = [f"{len(lines) - _REASONS} more reasons; the tables have all of them"]
+        lines[_REASONS:] = [f"{counted(len(lines) - _REASONS, 'more reason')}; the tables have all of them"]
     return lines
 
 
 def tell_shard(report: Report, shard: Shard, tell: str) -> None:
     """What there is of a shard; the rest is for --finalise."""
-    tell_outcome(report, tell, f"cases of shard {shard}")
+    tell_outcome(report, tell, of=f" of shard {shard}")
     say = speaker(tell)
-    say(f"when all {shard.count} shards are made: the same command with --finalise, without --shard")
+    done = f"all {shard.count} shards are" if shard.count > 1 else "it is"
+    say(f"when {done} made: the same command with --finalise, without --shard")
 
 
 def typed(command: Sequence[str], *more: str) -> str:

@@ -25,6 +25,7 @@ from synthtumour.runs.pool import Workers
 from synthtumour.runs.settings import MANIFEST_FILE
 from synthtumour.runs.shards import shard_of_each
 from synthtumour.runs.table import write_table
+from synthtumour.text import counted
 
 if TYPE_CHECKING:
     from synthtumour.runs.progress import Progress
@@ -156,7 +157,7 @@ def _missing(rows: Sequence[Mapping[str, object]], whose: Mapping[str, int], sha
         names = [name for name in lacking if whose[name] == number]
         remedy = f"run --shard {number}/{shards} again" if shards else "run the command without --finalise"
         more = ", ..." if names[3:] else ""
-        notes.append(f"{len(names)} case(s) missing ({', '.join(names[:3])}{more}): {remedy}")
+        notes.append(f"{counted(len(names), 'case')} missing ({', '.join(names[:3])}{more}): {remedy}")
     return notes
 
 

@@ -23,6 +23,7 @@ from synthtumour.runs.progress import speaker, typed
 from synthtumour.stage1.contrasts import SameTumours
 from synthtumour.stage1.record import head_scale_in, resynthesise
 from synthtumour.stage1.synthesis import Synthesis, recipient_of, synthesise
+from synthtumour.text import counted
 from synthtumour.tumour.placing import Recipient
 from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume
@@ -236,7 +237,6 @@ def _record_in_row(path: Path, manifest: str, case: str | None) -> str:
 def _summary(record: dict[str, Any]) -> str:
     """One line: how many tumours, their volume, place and brightness, and how to make them again."""
     measured, tumours = record["measured"], record["tumours"]
-    what = "1 tumour" if len(tumours) == 1 else f"{len(tumours)} tumours"
     if not tumours:
         return f"no tumour, as recorded (preset {record['preset']}, seed {record['seed']})"
     places = "; ".join("({:.1f}, {:.1f}, {:.1f})".format(*t["shape"]["centre_ras_mm"]) for t in tumours)
@@ -244,6 +244,7 @@ def _summary(record: dict[str, Any]) -> str:
     digits = 1 if measured["volume_ml"] >= 1 else 4
     contrast = f"; {measured['contrast']:.2f} x its rim" if measured["contrast"] else ""
     return (
-        f"{what}: {measured['volume_ml']:.{digits}f} ml, centre RAS {places} mm, intensity factor {factors}"
-        f"{contrast} (preset {record['preset']}, task {record['rendering']['task']}, seed {record['seed']})"
+        f"{counted(len(tumours), 'tumour')}: {measured['volume_ml']:.{digits}f} ml, centre RAS {places} mm, "
+        f"intensity factor {factors}{contrast} (preset {record['preset']}, "
+        f"task {record['rendering']['task']}, seed {record['seed']})"
     )

@@ -10,6 +10,7 @@ from synthtumour.runs.cases import Report
 from synthtumour.runs.progress import by_reason, speaker, tell_outcome, typed
 from synthtumour.runs.settings import MANIFEST_FILE
 from synthtumour.stage1.plan import PREVIEWS_FOLDER, Stage1Run
+from synthtumour.text import counted
 
 
 def on_side(report: Report, side: str) -> list[str]:
@@ -23,9 +24,9 @@ def tell_summary(asked: Stage1Run, dataset: Dataset, found: Found, report: Repor
     say = speaker(asked.conduct.tell)
     tell_outcome(report, asked.conduct.tell)
     say(f"of them {len(training)} for the training task, {len(validation)} for the validation task")
-    counts = {"scan": len(found.scans), "subject": len({scan.subject for scan in found.scans})}
-    what = " of ".join(f"{count} {one}{'s' * (count != 1)}" for one, count in counts.items())
-    say(f"input: {what} ({found.layout}), {len(found.skipped)} entries skipped")
+    scans, subjects = len(found.scans), len({scan.subject for scan in found.scans})
+    what = f"{counted(scans, 'scan')} of {counted(subjects, 'subject')} ({found.layout})"
+    say(f"input: {what}, {counted(len(found.skipped), 'entry', 'entries')} skipped")
     for line in by_reason((name, reason, ()) for name, reason in found.skipped):
         say(f"  skipped {line}")
     ours = {
@@ -35,9 +36,8 @@ def tell_summary(asked: Stage1Run, dataset: Dataset, found: Found, report: Repor
     }
     others = sorted(path.name for path in (dataset.folder / "imagesTr").glob("*") if path not in ours)
     if others:
-        what = (
-            f"{len(others)} file(s) that this run did not make ({others[0]}{', ...' if others[1:] else ''})"
-        )
+        named = f"{others[0]}{', ...' if others[1:] else ''}"
+        what = f"{counted(len(others), 'file')} that this run did not make ({named})"
         say(f"  note imagesTr holds {what}; nnU-Net counts every image there")
     say(f"dataset: {dataset.folder} (imagesTr, labelsTr)")
     say(f"every case, drawn and measured: {dataset.folder / MANIFEST_FILE}")

@@ -19,7 +19,7 @@ from synthtumour.stage2.mix import Mixed, mix
 from synthtumour.stage2.placement import DoesNotFit, draw, place
 from synthtumour.stage2.pseudo_labels import Donor, Head, Rejected
 from synthtumour.streams import case_generator
-from synthtumour.text import volume_text
+from synthtumour.text import counted, volume_text
 from synthtumour.volume.grid import brain_box_columns
 from synthtumour.volume.reading import read_volume
 from synthtumour.volume.writing import write_in_place
@@ -165,7 +165,9 @@ def _first_that_fits(
                 refusals.append(f"{files.name}: {error}")
             else:
                 return files, recipient, mixed, len(refusals) + 1
-    raise InputError(f"no pair fits after {len(refusals)} draws ({'; '.join(dict.fromkeys(refusals))})")
+    raise InputError(
+        f"no pair fits after {counted(len(refusals), 'draw')} ({'; '.join(dict.fromkeys(refusals))})"
+    )
 
 
 def _columns(record: Mapping[str, Any]) -> dict[str, object]:

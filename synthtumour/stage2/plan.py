@@ -22,6 +22,7 @@ from synthtumour.runs.settings import is_run
 from synthtumour.stage2.cases import MixSource, mix_case
 from synthtumour.stage2.heads import HeadFiles
 from synthtumour.stage2.pairs import Pair, held_out_subjects, pair_within_sides
+from synthtumour.text import counted
 
 PROGRAM = "stage2_mixed_with_pseudo_label.py"
 COMBINING = f"{PROGRAM} --combine"
@@ -237,7 +238,7 @@ def _pairs(
     training, validation = pair_within_sides(own, other, asked.number, asked.seed, held_out)
     if not training:
         raise InputError(
-            f"no pair to mix: of {len(own)} donors and {len(other)} tumour-free scans those for training are "
-            "of the same subject; add scans of others"
+            f"no pair to mix: of {counted(len(own), 'donor')} and {counted(len(other), 'tumour-free scan')} "
+            "those for training are of the same subject; add scans of others"
         )
     return [(pair, "train") for pair in training] + [(pair, "val") for pair in validation]

@@ -174,7 +174,7 @@ def tell_summary(asked: RefineRun, unpaired: Unpaired, report: Report, page: str
     """What there is now; `page` is the line about the report."""
     conduct, folder = asked.conduct, asked.output
     say, always = speaker(conduct.tell), speaker("usual")
-    tell_outcome(report, conduct.tell, "labels")
+    tell_outcome(report, conduct.tell, "label")
     for line in by_reason((name, reason, ()) for name, reason in unpaired):
         always(f"  FAILED {line}")
     made = [row for row in report.rows if row["status"] == "made"]

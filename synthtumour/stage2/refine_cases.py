@@ -19,7 +19,7 @@ from synthtumour.runs.cases import Case, drawing
 from synthtumour.stage2.heads import HeadFiles, read_head
 from synthtumour.stage2.pseudo_labels import Head, tumour_probability
 from synthtumour.stage2.refinement import Part, in_classes_of, refined
-from synthtumour.text import volume_text
+from synthtumour.text import counted, volume_text
 from synthtumour.volume.grid import bounding_box, largest_component
 from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume, cure
@@ -129,7 +129,7 @@ def _why_left(parts: Sequence[Part]) -> str:
     if len(parts) == 1 or not reasons:
         return next(iter(reasons), "")
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    return f"{sum(reasons.values())} of {len(parts)} parts: {listed}"
+    return f"{sum(reasons.values())} of {counted(len(parts), 'part')}: {listed}"
 
 
 def _finite(value: Any) -> Any:

@@ -36,6 +36,7 @@ from synthtumour.runs.run import Working, run
 from synthtumour.stage2.heads import HeadFiles, read_donor, read_head
 from synthtumour.stage2.plan import COMBINING, Stage2Run, held_out_by, mixed_name
 from synthtumour.stage2.summary import tell_next
+from synthtumour.text import counted
 from synthtumour.volume.writing import write_in_place
 
 
@@ -222,8 +223,14 @@ def combine(
     ) as journal:
         preload = ("synthtumour.stage2.senior",)
         report = run(groups, load_member, make_member, journal, working, preload=preload)
-        _finish(asked, dataset, report, f"{len(coming)} of {len(stage1)}" if stage1 else "")
+        _finish(asked, dataset, report, _of_stage1(coming, stage1))
     return report
+
+
+def _of_stage1(coming: Sequence[Stage1Case], stage1: Sequence[Stage1Case]) -> str:
+    """How many of Stage 1's cases come, and why not more; '' if there are none."""
+    why = "; the rest would be on the wrong side of the split" if len(coming) < len(stage1) else ""
+    return f"{len(coming)} of {counted(len(stage1), 'case')}{why}" if stage1 else ""
 
 
 def _coming(stage1: Sequence[Stage1Case], held_out: set[str]) -> list[Stage1Case]:
@@ -305,10 +312,10 @@ def _finish(asked: Stage2Run, dataset: Dataset, report: Report, of_stage1: str) 
         write_dataset(dataset, training, validation, text, channels)
     page = write_report(dataset.folder, report.rows, pictures=None, notes=report.notes)
     say = speaker(asked.conduct.tell)
-    tell_outcome(report, asked.conduct.tell, "cases of the senior's dataset")
+    tell_outcome(report, asked.conduct.tell, of=" of the senior's dataset")
     say(f"of them {len(training)} for training, {len(validation)} for validation")
     if of_stage1:
-        say(f"of Stage 1: {of_stage1} cases; the others are on the other side")
+        say(f"of Stage 1: {of_stage1}")
     say(f"dataset: {dataset.folder}")
     say(page)
     if report.interrupted:

@@ -42,13 +42,13 @@ def cautions(mixing: Mixing, gate: Report, report: Report) -> list[str]:
     repeated = len(looks) - len(set(looks))
     if mixing.carve == "label" and not mixing.jitter_mm and repeated:
         said.append(
-            f"{repeated} of {len(looks)} cases repeat another one exactly, for want of donors and scans: "
+            f"exact repeats of another case, for want of donors and scans: {repeated} of {len(looks)}; "
             "--jitter or --carve distance makes them differ, -num asks for fewer"
         )
     whole = [row["whole_head"] for row in gate.rows if "whole_head" in row]
     if any(whole) and not all(whole):
         said.append(
-            f"{sum(map(bool, whole))} of {len(whole)} scans are whole heads, the others are skull-stripped: "
+            f"whole heads: {sum(map(bool, whole))} of {len(whole)} scans, the rest skull-stripped; "
             "--skull-strip makes them alike"
         )
     return said

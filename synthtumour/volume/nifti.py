@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from synthtumour.errors import InputError
+from synthtumour.text import counted
 from synthtumour.volume.forms import NiftiGeometry
 
 NOT_GREY = "has colour, vector or complex voxels, or of an unknown type; a greyscale scan is needed"
@@ -109,7 +110,7 @@ def whole_nifti(path: Path, image: sitk.Image, header: NiftiHeader) -> bytes:
     voxel_bytes = image.GetNumberOfPixels() * header.voxel_bytes
     content = _first_bytes(path, header.offset + voxel_bytes + 1)
     if len(content) <= header.offset + voxel_bytes - 1:
-        raise InputError(f"{path}: cut short, only {len(content)} bytes; copy it again")
+        raise InputError(f"{path}: cut short, only {counted(len(content), 'byte')}; copy it again")
     if len(content) > header.offset + voxel_bytes:
         raise InputError(
             f"{path}: damaged, or size or data type of its header are wrong: more follows the {voxel_bytes} "

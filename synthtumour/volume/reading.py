@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
 from synthtumour.files.names import extension_to_read
-from synthtumour.text import in_brackets
+from synthtumour.text import counted, in_brackets
 from synthtumour.volume.forms import apart_mm, off_right_angles_deg
 from synthtumour.volume.grid import is_oblique
 from synthtumour.volume.nifti import (
@@ -167,7 +167,7 @@ def _check_promises(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader
             "resample or crop it"
         )
     if path.name.lower().endswith(".gz") and nifti and voxels * nifti.voxel_bytes > _most_bytes(path):
-        raise InputError(f"{path}: cut short, too small to hold {voxels} voxels; copy it again")
+        raise InputError(f"{path}: cut short, too small to hold {counted(voxels, 'voxel')}; copy it again")
     if nifti is not None and not (np.all(np.isfinite(nifti.spacing)) and np.all(nifti.spacing > 0)):
         spacing = nifti.spacing  # of which ITK has made 1 mm and says nothing
     low, high = _SPACING_MM

@@ -59,7 +59,7 @@ def test_shards_one_after_another_then_finalise(tmp_path: Path) -> None:
     report = run(tmp_path, groups, finalise=True)
     part = [name for name, number in shard_of_each(groups, 3).items() if number == 2]
     assert (report.exit_code, report.made, report.kept, report.missing) == (1, 0, 10 - len(part), len(part))
-    assert f"{len(part)} case(s) missing" in report.notes[0] and "--shard 2/3 again" in report.notes[0]
+    assert f"{len(part)} cases missing" in report.notes[0] and "--shard 2/3 again" in report.notes[0]
     assert sorted(logged(tmp_path)) == sorted(c.name for g in groups for c in g.cases if c.name not in part)
     assert not shard_journals(tmp_path)
     again = run(tmp_path, groups, shard=Shard(2, 3))  # what is finalised says what is done
