@@ -1,4 +1,4 @@
-"""What a NIfTI-1 header says of space: voxel sizes, unit of length, and its two forms, qform and sform."""
+"""What a NIfTI-1 header says of space: voxel sizes, units, and its two forms, qform and sform."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 # Where it lies in the header, with struct's types: qfac and voxel sizes, unit, codes, qform, sform.
 _PIXDIM, _UNITS, _CODES, _QFORM, _SFORM = (76, "4f"), (123, "B"), (252, "2h"), (256, "6f"), (280, "12f")
-_LENGTH = 0b111  # the bits of the unit that are a length's
+_LENGTH, _TIME = 0b111, 0b111000  # the bits of the unit that are a length's, and those of a time's
+_SECONDS = 8
 _MM_OF_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; all else is taken for mm
 _MM = 2
 _SCANNER = (1, 1)
@@ -36,8 +37,9 @@ class NiftiGeometry:
         return cls(pixdim, units, *rest)
 
     def put_into(self, header: bytearray) -> None:
-        """Make it that of a little-endian header, whose unit of time stays."""
-        units = header[_UNITS[0]] & ~_LENGTH | self.units & _LENGTH
+        """Make it that of a little-endian header, whose unit of time stays where there is none here."""
+        time = self.units & _TIME or header[_UNITS[0]] & _TIME
+        units = self.units & _LENGTH | time
         for (at, kind), values in (
             (_PIXDIM, self.pixdim),
             (_UNITS, (units,)),
@@ -50,6 +52,8 @@ class NiftiGeometry:
     def says_only(self, affine: np.ndarray) -> bool:
         """Whether it is what ITK writes of `affine` (4, 4), to RAS mm: both forms, as scanner space."""
         if self.units & _LENGTH != _MM or self.codes != _SCANNER:
+            return False
+        if self.units & _TIME not in (0, _SECONDS):  # seconds are what ITK writes, whatever it has read
             return False
         sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
         pairs = [(np.array(self.pixdim[1:]), sizes), *((form, affine) for form in self.forms().values())]

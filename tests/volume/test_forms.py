@@ -134,6 +134,20 @@ def test_a_header_as_itk_writes_it_keeps_the_bytes_of_itk(tmp_path: Path) -> Non
     assert (tmp_path / "made.nii.gz").read_bytes() == (tmp_path / "itk.nii.gz").read_bytes()
 
 
+@pytest.mark.parametrize("codes", [(1, 1), (2, 4)])
+@pytest.mark.parametrize("unit", [8, 16, 24, 32, 40, 48])
+def test_the_unit_of_time_is_kept(tmp_path: Path, unit: int, codes: tuple[int, int]) -> None:
+    """Seconds to radians a second, as the standard counts them."""
+    for order in "<>":
+        volume = read_volume(nifti(tmp_path / "scan.nii", order, units=2 | unit, codes=codes))
+        outputs = {"i.nii": volume, "i.nii.gz": volume, "l.nii": volume.with_array(volume.array > 0)}
+        write_volumes({tmp_path / name: made for name, made in outputs.items()})
+        for name in outputs:
+            content = (tmp_path / name).read_bytes()
+            content = gzip.decompress(content) if name.endswith(".gz") else content
+            assert content[123] == 2 | unit
+
+
 def test_a_head_of_another_size_has_its_own_geometry(tmp_path: Path) -> None:
     volume = read_volume(nifti(tmp_path / "scan.nii", **KINDS["oblique, metres"]))
     write_volumes({tmp_path / "larger.nii": volume.resized(2)})
