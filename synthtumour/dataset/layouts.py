@@ -63,7 +63,7 @@ def in_subject_folders(
     """
     scans, skipped = [], []
     for entry in entries:
-        name = "_".join(entry.parts[-depth:])
+        name = entry.name if depth == 1 else "_".join(entry.parts[-depth:])
         if entry.is_dir():
             try:
                 files = in_folder(entry, image_name) if image_name else usual_in_folder(entry)
@@ -102,8 +102,9 @@ def _why_none(folder: Path, files: Sequence[Path], wanted: str) -> str:
     if len(files) > 1:
         return f"{SEVERAL}: {listed(files)} (narrow --image-name)"
     if files:
-        name = files[0].relative_to(folder).as_posix()
-        return "" if os.path.isfile(files[0]) else f"{name} in it: {whats_wrong(files[0])}"
+        if os.path.isfile(files[0]):
+            return ""
+        return f"{files[0].relative_to(folder).as_posix()} in it: {whats_wrong(files[0])}"
     others = sorted(file for file in folder.iterdir() if file.name.lower().endswith(EXTENSIONS))
     return f"no {wanted} in it" + (f" (it holds {listed(others)})" if others else "")
 

@@ -59,8 +59,9 @@ def in_folder(folder: Path, name: str, masks: bool = False) -> list[Path]:
 
 def usual_in_folder(folder: Path) -> list[Path]:
     """The scan in a subject's folder by the usual names: flair.nii.gz, or BraTS's <folder>_flair.nii.gz."""
-    if os.path.lexists(folder / USUAL_SCAN):
-        return [folder / USUAL_SCAN]
+    usual = folder / USUAL_SCAN
+    if os.path.lexists(usual):
+        return [usual]
     files = [file for file in folder.iterdir() if is_image(file)]
     own = [file for file in files if stem_of(file) == stem_of(Path(USUAL_SCAN))]
     own = own or [

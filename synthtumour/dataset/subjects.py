@@ -53,7 +53,7 @@ def find_scans(
         check_given(option, name)
     check_pattern(subject_pattern)
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     hidden = [(entry.name, "hidden") for entry in entries if entry.name.startswith(".")]
@@ -106,8 +106,8 @@ def _each_once(folder: Path, scans: Sequence[Scan]) -> tuple[tuple[Scan, ...], l
     for same in by_file.values():
         if len(same) > 1:
             first, *others = sorted(same, key=is_link)
-            again.update({scan: (scan.name, f"the same file as {first.name}") for scan in others})
-    return tuple(scan for scan in scans if scan not in again), list(again.values())
+            again.update({scan.name: f"the same file as {first.name}" for scan in others})
+    return tuple(scan for scan in scans if scan.name not in again), list(again.items())
 
 
 def broken_links(skipped: Sequence[tuple[str, str]]) -> str:
