@@ -9,7 +9,6 @@ import numpy as np
 import SimpleITK as sitk
 
 from synthtumour.brain.measures import distance_mm
-from synthtumour.brain.position import share_in_air
 from synthtumour.errors import InputError
 from synthtumour.volume.grid import Grid, bounding_box
 from synthtumour.volume.reading import read_volume
@@ -18,8 +17,6 @@ from synthtumour.volume.volume import Volume, cure
 # A whole head is never this small, a brain never this large.
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 200.0, 2300.0
 LEAST_BACKGROUND = 0.15
-# Of masks in their place 0.03 at most lies in the air, of those that are 40 mm off 0.03 to 0.55.
-_MUCH_IN_AIR, _MOST_IN_AIR = 0.05, 0.1
 _MAKE_ONE = "make another one (HD-BET, SynthStrip)"
 _OUTER_MM = 6.0  # of a brain: its rim, for what does not belong there
 _COARSE_MM = 2.5
@@ -31,7 +28,7 @@ def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None, any_vol
     """The brain mask (uint8 {0, 1}) read from `mask_path` or, without one, of a skull-stripped scan.
 
     Raises InputError for a mask that is empty, on another grid or, unless `any_volume`, not of a brain's
-    size or largely in the air, and for a scan with its skull.
+    size, and for a scan with its skull.
     """
     if mask_path is None:
         brain = region_of_stripped_scan(scan)
@@ -53,8 +50,6 @@ def prepare_brain(scan: Volume, scan_path: Path, mask_path: Path | None, any_vol
     if not brain.any():
         raise InputError(f"{mask_path}: the brain mask is empty; {_MAKE_ONE}")
     _check_volume(brain, scan, mask_path, any_volume)
-    if not any_volume:
-        _check_place(brain, scan, mask_path)
     return scan.with_array(brain)
 
 
@@ -87,20 +82,6 @@ def _check_volume(brain: np.ndarray, scan: Volume, path: Path, any_volume: bool)
         f"{LARGEST_BRAIN_ML:.0f} ml: the mask of a head, of a lesion, or turned inside out? {_MAKE_ONE}, or "
         "say --any-brain-volume"
     )
-
-
-def _check_place(brain: np.ndarray, scan: Volume, path: Path) -> None:
-    """Raise InputError for a brain much of which lies in the air around the head, warn if it is some."""
-    share = share_in_air(scan.array, brain, scan.grid)
-    if share <= _MUCH_IN_AIR:
-        return
-    said = (
-        f"{path}: {share:.0%} of this brain mask lies in the air around the head: moved, mirrored, or of "
-        f"another scan? {_MAKE_ONE}, or correct its place"
-    )
-    if share > _MOST_IN_AIR:
-        raise InputError(f"{said}; --any-brain-volume takes it as it is")
-    warnings.warn(said, stacklevel=3)
 
 
 def has_bright_rim(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> bool:

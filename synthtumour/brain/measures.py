@@ -67,10 +67,10 @@ def rim_of(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """The voxels (bool) whose distance from `mask` lies within RIM_MM; both on a box of `grid`."""
     # Where voxels are larger than the rim is wide, the nearest ones count.
     outer = max(RIM_MM[1], 1.01 * float(grid.spacing_mm.max()))
-    return within_mm(mask, outer, grid.spacing_mm) & ~within_mm(mask, RIM_MM[0], grid.spacing_mm)
+    return _within(mask, outer, grid.spacing_mm) & ~_within(mask, RIM_MM[0], grid.spacing_mm)
 
 
-def within_mm(mask: np.ndarray, radius_mm: float, spacing_mm: np.ndarray) -> np.ndarray:
+def _within(mask: np.ndarray, radius_mm: float, spacing_mm: np.ndarray) -> np.ndarray:
     """The voxels (bool) that are at most `radius_mm` from one of `mask` (bool [i, j, k]).
 
     A ball is a bundle of lines. In one row of memory, between zeros as wide as the ball, each of them is one

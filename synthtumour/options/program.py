@@ -48,12 +48,11 @@ def rarely_needed(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def add_any_brain_volume(group: argparse._ArgumentGroup) -> None:
-    """What lets a mask through that is not of a brain's size, nor in a brain's place."""
+    """What lets a mask through that is not of a brain's size."""
     group.add_argument(
         "--any-brain-volume",
         action="store_true",
-        help="take brain masks of less than 200 ml or more than 2300 ml (animals; parts of a brain) "
-        "and those that lie in the air",
+        help="take brain masks of less than 200 ml or more than 2300 ml (animals; parts of a brain)",
     )
 
 
