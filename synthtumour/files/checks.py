@@ -52,7 +52,7 @@ def followed(path: Path) -> Path:
                 f"{path}: a link into the folder {real.parent}, which does not exist; create it, or remove "
                 "the link"
             )
-    if os.path.lexists(real) and not os.path.isfile(real):
+    if _is_no_file(real):
         raise InputError(
             f"{path}: no file but a folder, pipe, socket or device, so it cannot be written; choose another "
             "output path"
@@ -70,5 +70,14 @@ def check_name(path: Path) -> None:
 
 def check_regular(path: Path) -> None:
     """Raise InputError for a name that is taken, but by no file: one would wait for a pipe for ever."""
-    if os.path.lexists(path) and not path.is_file():
+    if _is_no_file(path):
         raise InputError(f"{path}: not a regular file; move it, or choose another output folder")
+
+
+def _is_no_file(path: Path) -> bool:
+    """Whether something else has the name: asked once, as another run may remove its file meanwhile."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return not (path.is_file() if stat.S_ISLNK(mode) else stat.S_ISREG(mode))
