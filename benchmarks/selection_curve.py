@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import two_stage  # noqa: E402
-from benchmarks.two_stage import JUNIOR, Loop, Step  # noqa: E402
+from benchmarks.nnunet_loop import NnunetLoop  # noqa: E402
+from benchmarks.steps import JUNIOR, Step, begin, do_all, script  # noqa: E402
 from synthtumour.dataset.nnunet import VAL_SUFFIX, safe_name  # noqa: E402
 from synthtumour.dataset.sides import validation_subjects  # noqa: E402
 from synthtumour.dataset.subjects import find_scans  # noqa: E402
@@ -82,14 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
 # ---------------------------------------------------------------- the training
 
 
-def loop_of(args: argparse.Namespace) -> Loop:
+def loop_of(args: argparse.Namespace) -> NnunetLoop:
     """two_stage.py's loop, with a junior that keeps its checkpoints."""
     given = ["--healthy", args.healthy, "--tumour", args.tumour, "--labels-name", args.labels_name]
     given += ["--output", args.output, "--preset", args.preset, "--seed", args.seed]
-    given += ["--epochs", args.epochs, 1]
+    given += ["--engine", "nnunet", "--epochs", args.epochs, 1]
     # as the published tool: no tumour-free case
     given += [f"--stage1=--val-fraction {VAL_FRACTION} --add-untouched 0"]
-    loop = Loop(two_stage.build_parser().parse_args([str(value) for value in given]))
+    loop = NnunetLoop(two_stage.build_parser().parse_args([str(value) for value in given]))
     loop.small[JUNIOR]["keep_epochs"] = kept_epochs(args)
     return loop
 
@@ -100,13 +101,13 @@ def kept_epochs(args: argparse.Namespace) -> list[int]:
     return sorted({*regular, *(epoch for epoch in EARLY_EPOCHS if epoch < args.epochs), args.epochs})
 
 
-def steps_of(loop: Loop, args: argparse.Namespace) -> list[Step]:
+def steps_of(loop: NnunetLoop, args: argparse.Namespace) -> list[Step]:
     """Those of the junior up to its training, and the plain validation cases: the same tumours as the
     shifted ones, which have the same subject, variant and seed, by the training task's rule."""
     held_out = validation_subjects(
         {scan.subject for scan in find_scans(args.healthy).scans}, VAL_FRACTION, args.seed
     )
-    plain = loop.script(
+    plain = script(
         "prompt_multi_tumor.py",
         *("--input", args.healthy.resolve(), "--output", loop.raw / PLAIN, "--skull-strip"),
         *("--preset", args.preset, "--variants", SCORED_VARIANTS, "--seed", args.seed),
@@ -137,7 +138,9 @@ class Scored:
     brain: np.ndarray
 
 
-def cases_of(loop: Loop, args: argparse.Namespace) -> dict[str, dict[str, tuple[Path, Path, Path | None]]]:
+def cases_of(
+    loop: NnunetLoop, args: argparse.Namespace
+) -> dict[str, dict[str, tuple[Path, Path, Path | None]]]:
     """Image, label and brain mask (None: what is not zero) of each case, by set."""
     sets: dict[str, dict[str, tuple[Path, Path, Path | None]]] = {name: {} for name in SETS}
     for path in sorted((loop.raw / PLAIN / "labelsTr").glob("*.nii.gz")):
@@ -153,7 +156,7 @@ def cases_of(loop: Loop, args: argparse.Namespace) -> dict[str, dict[str, tuple[
     return sets
 
 
-def score(loop: Loop, args: argparse.Namespace) -> list[dict[str, Any]]:
+def score(loop: NnunetLoop, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Dice of every case of every set, for every checkpoint that was kept; each is written once scored."""
     os.environ |= loop.environment  # nnU-Net reads it when imported
     import torch
@@ -266,7 +269,7 @@ def selection_curve(args: argparse.Namespace) -> int:
     loop = loop_of(args)
     two_stage.check(loop.args, loop)
     steps = steps_of(loop, args)
-    two_stage.do_all(steps, loop, two_stage.begin(loop, {"junior": two_stage.options_of(loop)["junior"]}))
+    do_all(steps, loop, begin(loop, {"junior": two_stage.options_of(loop)["junior"]}))
     from Figs.selection import draw
 
     curve, path = curve_of(score(loop, args)), loop.work / "selection_curve.csv"

@@ -25,6 +25,7 @@ SCRIPT = ROOT / "benchmarks" / "two_stage.py"
 
 
 SMALL_HEAD = (96.0, 112.0, 88.0)
+ROWS = ("threshold", "junior", "junior refined", "senior", "senior refined")
 
 
 @pytest.fixture
@@ -46,8 +47,12 @@ def command(data: Path, *options: str) -> list[str]:
     return [sys.executable, str(SCRIPT), *map(str, where), *options]
 
 
-def run(data: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(data, *options), capture_output=True, text=True)
+def nnunet(data: Path, *options: str) -> list[str]:
+    return command(data, "--engine", "nnunet", *options)
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True)
 
 
 def two_stage_can_run() -> bool:
@@ -70,7 +75,7 @@ def test_refusals_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -
         (["--stage2", "--combine 'x"], "--stage2"),
         ([], "holds something else" if two_stage_can_run() else "requirements-nnunet.txt"),
     ):
-        assert two_stage.main(command(data, *options)[2:]) == 2
+        assert two_stage.main(nnunet(data, *options)[2:]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert line.startswith("two_stage.py: error: ") and said in line
     assert [path.name for path in (data / "WORK").iterdir()] == ["thesis.txt"]
@@ -79,7 +84,7 @@ def test_refusals_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -
 def test_dry_run_prints_commands_of_the_papers_setting(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert two_stage.main(command(data, "--setting", "paper", "--dry-run")[2:]) == 0
+    assert two_stage.main(nnunet(data, "--setting", "paper", "--dry-run")[2:]) == 0
     assert not (data / "WORK").exists()
     printed = capsys.readouterr().out
     commands = [shlex.split(line) for line in printed.splitlines() if not line.startswith("#")]
@@ -91,12 +96,49 @@ def test_dry_run_prints_commands_of_the_papers_setting(
     assert "-overwrite_target_spacing" not in printed and "--disable_tta" not in printed
 
 
+def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (command(data, "--epochs", "3", "2", "--dry-run"), "--epochs: of nnU-Net"),
+        (command(data, "--without-stage1", "--dry-run"), "--without-stage1: of nnU-Net"),
+        (command(data, "--iterations", "0", "5", "--dry-run"), "--iterations"),
+        (nnunet(data, "--iterations", "5", "5", "--dry-run"), "--iterations: of the pilot network"),
+    ):
+        assert two_stage.main(words[2:]) == 2
+        assert said in capsys.readouterr().err
+    assert two_stage.main(command(data, "--dry-run")[2:]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("pilot_network.py train") == 2 and printed.count("pilot_network.py predict") == 8
+
+
+@pytest.mark.peer
+def test_the_pilots_loop_is_closed_and_carried_on(data: Path) -> None:
+    work, words = data / "WORK", command(data, "--iterations", "120", "30")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        while not (work / "junior.pt.unfinished").exists():
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=600) == 143
+    assert not (work / "steps.json").exists()
+    done = run(words)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    scores = json.loads((work / "scores.json").read_text())
+    assert tuple(scores) == ROWS
+    assert {len(row["dice"]) for row in scores.values()} == {3}
+    for network in ("junior", "senior"):
+        assert min(scores[f"{network} refined"]["dice"].values()) > 0.7
+        assert max(scores[f"{network} refined"]["false_ml"].values()) < 5
+    modified = os.stat(work / "senior.pt").st_mtime_ns
+    assert run(words).stdout == (work / "table.md").read_text()
+    assert os.stat(work / "senior.pt").st_mtime_ns == modified
+
+
 @pytest.mark.nnunet
 def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
     work = data / "WORK"
     options = ["--preset", "paper", "--epochs", "5", "2", "--stage1", "--variants 2 --max-volume 30000"]
     options += ["--stage2", "-num 6 --val-fraction 0.3"]
-    with subprocess.Popen(command(data, *options), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(nnunet(data, *options), stdout=subprocess.PIPE, text=True) as process:
         fold = "nnUNet_results/Dataset101_Junior/*/fold_0/checkpoint_best.pth"
         while not list(work.glob(fold)):
             assert process.poll() is None
@@ -106,8 +148,8 @@ def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
     before = json.loads((work / "steps.json").read_text())
     assert "junior: preprocess" in before and "junior: train" not in before
 
-    assert run(data, *options, "--seed", "1").returncode == 2
-    done = run(data, *options)
+    assert run(nnunet(data, *options, "--seed", "1")).returncode == 2
+    done = run(nnunet(data, *options))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     after = json.loads((work / "steps.json").read_text())
     assert {name: after[name] for name in before} == before
@@ -126,12 +168,12 @@ def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
     (split,) = json.loads((work / "nnUNet_raw/Dataset102_Senior/splits_final.json").read_text())
     for sort in ("CarveMix", "_v0", "p"):
         assert any(sort in case for case in split["train"])
-    for row in ("threshold", "junior", "senior"):
+    for row in ROWS:
         assert re.search(rf"(?m)^\| {row} \| 0\.\d{{3}} .*\|", done.stdout)
     assert set(scores["senior"]["false_ml"]) == {f"h{n}" for n in range(4)}
 
     modified = {path: os.stat(path).st_mtime_ns for path in work.rglob("*.pth")}
-    assert run(data, *options).stdout.splitlines()[-5:] == done.stdout.splitlines()[-5:]
+    assert run(nnunet(data, *options)).stdout.splitlines()[-5:] == done.stdout.splitlines()[-5:]
     assert {path: os.stat(path).st_mtime_ns for path in modified} == modified
 
 

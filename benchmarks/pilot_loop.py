@@ -1,0 +1,115 @@
+"""The loop with the pilot network: what `two_stage.py --engine pilot` runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from benchmarks.steps import SENIOR, Step, scored, script, write_scans
+from synthtumour.errors import InputError
+from synthtumour.pilot.scans import check_torch
+
+MIXED_CASES = 60
+ITERATIONS = (1500, 1500)  # of the junior and of the senior
+
+
+class PilotLoop:
+    """The steps of one run, in order, with all paths they use."""
+
+    rows = ("junior", "junior refined", "senior", "senior refined")
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.work = args.output.resolve()
+        self.environment = dict(os.environ)
+        self.iterations = dict(zip(("junior", "senior"), args.iterations or ITERATIONS, strict=True))
+
+    def steps(self) -> list[Step]:
+        args, stage2 = self.args, shlex.split(self.args.stage2)
+        scans = scored(args)
+        start = () if args.from_scratch else ("--init", self.weights("junior"))
+        return [
+            Step("junior: train", self.train("junior")),
+            Step("scans", prepare=lambda: [write_scans(scans[kind], self.work / kind) for kind in scans]),
+            *self.predict("junior", scans),
+            Step(
+                "Stage 2",
+                script(
+                    "stage2_mixed_with_pseudo_label.py",
+                    *("--imagesTr_path", self.work / "tumour/imagesTr"),
+                    *("--labelsTr_path", self.predictions("junior", "tumour")),
+                    *("--donor-masks", self.work / "tumour/masks"),
+                    *("--healthyimgTr", args.healthy.resolve(), "--skull-strip", "--jitter", 5),
+                    *("--mask_check_path", self.work / "mask_check"),
+                    *("--combine", self.work / "nnUNet_raw" / SENIOR),
+                    *("-num", MIXED_CASES, "--seed", args.seed, "--workers", args.threads, *stage2),
+                ),
+            ),
+            Step(
+                "senior: train", self.train("senior", "--dataset", self.work / "nnUNet_raw" / SENIOR, *start)
+            ),
+            *self.predict("senior", scans),
+        ]
+
+    def train(self, network: str, *options: object) -> tuple[str, ...]:
+        args = self.args
+        return script(
+            "pilot_network.py",
+            *("train", self.weights(network), "--healthy", args.healthy.resolve()),
+            *("--iterations", self.iterations[network], "--seed", args.seed, "--threads", args.threads),
+            *("--preset", args.preset, *shlex.split(args.stage1), *options),
+        )
+
+    def predict(self, network: str, scans: dict[str, Path]) -> list[Step]:
+        """Of all scans, as the network marks them and refined."""
+        return [
+            Step(
+                f"{network}: predict {kind}{', refined' * (refine == 'on')}",
+                script(
+                    "pilot_network.py",
+                    *("predict", self.weights(network), "--images", self.work / kind / "imagesTr"),
+                    *("--brain-masks", self.work / kind / "masks", "--output", self.predictions(row, kind)),
+                    *("--refine", refine, "--workers", self.args.threads),
+                ),
+            )
+            for kind in scans
+            for row, refine in ((network, "off"), (f"{network} refined", "on"))
+        ]
+
+    def weights(self, network: str) -> Path:
+        return self.work / f"{network}.pt"
+
+    def predictions(self, row: str, scans: str) -> Path:
+        return self.work / "predictions" / row.replace(" ", "_") / scans
+
+    def carried_on(self, step: Step) -> tuple[str, ...]:
+        network, _, what = step.name.partition(": ")
+        if what == "train" and self.weights(network).exists():
+            interrupted = self.weights(network).with_name(f"{network}.pt.unfinished").exists()
+            return (*step.command, "--resume" if interrupted else "--overwrite")
+        return step.command
+
+    def options(self) -> dict[str, dict[str, object]]:
+        """What makes a run this run, for the junior and for the senior, beside what all engines have."""
+        return {
+            network: {"training": {"num_iterations": number}} for network, number in self.iterations.items()
+        }
+
+    def check(self) -> None:
+        """Raise InputError for what would fail later on."""
+        args = self.args
+        nnunet_only = {
+            "--junior": args.junior,
+            "--epochs": args.epochs,
+            "--without-stage1": args.without_stage1,
+            "--setting paper": args.setting == "paper",
+        }
+        for option, given in nnunet_only.items():
+            if given:
+                raise InputError(f"{option}: of nnU-Net; leave it out, or give --engine nnunet")
+        if min(self.iterations.values()) < 1:
+            raise InputError("--iterations: needs 1 or more")
+        if not args.dry_run:
+            check_torch("monai")

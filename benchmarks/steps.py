@@ -1,0 +1,164 @@
+"""Steps of a long run, each done once: what two_stage.py's engines have in common."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from synthtumour.brain.masks import prepare_brain, skull_stripped
+from synthtumour.dataset.nnunet import safe_name
+from synthtumour.dataset.subjects import find_scans
+from synthtumour.errors import InputError
+from synthtumour.files.staging import write_json
+from synthtumour.text import print_safely
+from synthtumour.volume.reading import read_volume
+from synthtumour.volume.writing import write_volumes
+
+ROOT = Path(__file__).resolve().parent.parent
+JUNIOR, SENIOR = "Dataset101_Junior", "Dataset102_Senior"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and what this process does before it; either may be missing."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    prepare: Callable[[], object] | None = None
+
+
+class Engine(Protocol):
+    """What trains and predicts, with the run's folder."""
+
+    work: Path
+    environment: dict[str, str]
+    rows: tuple[str, ...]  # whose predictions are scored
+
+    def steps(self) -> list[Step]: ...
+
+    def predictions(self, row: str, scans: str) -> Path:
+        """The folder of labels CASE.nii.gz of one row."""
+        ...
+
+    def carried_on(self, step: Step) -> tuple[str, ...]:
+        """The command of `step`; a training that was interrupted goes on from where it was."""
+        ...
+
+
+def script(name: str, *options: object) -> tuple[str, ...]:
+    """The command of one of this repository's scripts."""
+    return (sys.executable, str(ROOT / name), *map(str, options))
+
+
+def scored(args: argparse.Namespace) -> dict[str, Path]:
+    """The folders of scans that are predicted, by kind."""
+    scans = {"tumour": args.tumour, "tumour_free": args.tumour_free or args.healthy}
+    return scans | ({"test": args.test} if args.test else {})
+
+
+def write_scans(folder: Path, output: Path) -> None:
+    """Skull-stripped scans in nnU-Net's form in output/imagesTr, and their brain masks in output/masks."""
+    for part in ("imagesTr", "masks"):
+        (output / part).mkdir(parents=True, exist_ok=True)
+    for scan in find_scans(folder).scans:
+        volume = read_volume(scan.image)
+        brain = prepare_brain(volume, scan.image, scan.mask)
+        name = safe_name(scan.name)
+        write_volumes(
+            {
+                output / "imagesTr" / f"{name}_0000.nii.gz": skull_stripped(volume, brain),
+                output / "masks" / f"{name}.nii.gz": brain,
+            }
+        )
+
+
+def begin(engine: Engine, about: dict[str, dict[str, object]]) -> dict[str, dict[str, float]]:
+    """Make the run's folder, or check that the one there is this run's: the steps done, and their seconds."""
+    options, record = engine.work / "two_stage.json", engine.work / "steps.json"
+    if options.exists():
+        for part, mine in about.items():
+            check_same(mine, options, part)
+    elif engine.work.is_dir() and any(engine.work.iterdir()):
+        raise InputError(f"{engine.work}: holds something else; choose another --output")
+    (engine.work / "logs").mkdir(parents=True, exist_ok=True)
+    write_json(about, options)
+    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+
+
+def check_same(mine: dict[str, object], path: Path, part: str) -> None:
+    """InputError if the run that wrote `path` had other options."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))[part]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); choose another --output") from error
+    for key, value in json.loads(json.dumps(mine)).items():
+        if earlier.get(key) != value:
+            raise InputError(
+                f"{path.parent}: holds a run with --{key} {earlier.get(key)}, and this one has {value}; "
+                "choose another --output, or the same options"
+            )
+
+
+def do_all(steps: list[Step], engine: Engine, done: dict[str, dict[str, float]]) -> None:
+    """Run the steps that are not `done`, and note each in it and in steps.json."""
+    for number, step in enumerate(steps, 1):
+        if step.name in done:
+            continue
+        print_safely(f"[{number}/{len(steps)}] {step.name}")
+        sys.stdout.flush()
+        log = engine.work / "logs" / f"{number:02d}-{step.name.replace(': ', '-').replace(' ', '-')}.log"
+        done[step.name] = _do(step, engine, log)
+        write_json(done, engine.work / "steps.json")
+
+
+def _do(step: Step, engine: Engine, log: Path) -> dict[str, float]:
+    """Run one step to its end, its output in `log`: wall and CPU seconds. InputError if it fails."""
+    began, used = time.monotonic(), _cpu_seconds()
+    if step.prepare:
+        step.prepare()
+    if step.command:
+        with log.open("a", encoding="utf-8") as output:
+            code = _call(engine.carried_on(step), engine.environment, output)
+        if code:
+            last = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+            print_lines(last)
+            raise InputError(f"{step.name}: exit code {code}; all it said is in {log}")
+    return {"wall_s": round(time.monotonic() - began, 1), "cpu_s": round(_cpu_seconds() - used, 1)}
+
+
+def _call(command: tuple[str, ...], environment: dict[str, str], output: object) -> int:
+    """Run `command` in a session of its own, so that all of its workers end when this process is stopped."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,  # type: ignore[arg-type]
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and its finished children (not of the scripts' workers: few seconds)."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def print_lines(text: str) -> None:
+    for line in text.splitlines():
+        print_safely(line)
