@@ -26,14 +26,19 @@ class PilotLoop:
         self.environment = dict(os.environ)
         self.iterations = dict(zip(("junior", "senior"), args.iterations or ITERATIONS, strict=True))
 
-    def steps(self) -> list[Step]:
-        args, stage2 = self.args, shlex.split(self.args.stage2)
-        scans = scored(args)
-        start = () if args.from_scratch else ("--init", self.weights("junior"))
+    def junior_steps(self) -> list[Step]:
+        scans = scored(self.args)
         return [
             Step("junior: train", self.train("junior")),
             Step("scans", prepare=lambda: [write_scans(scans[kind], self.work / kind) for kind in scans]),
             *self.predict("junior", scans),
+        ]
+
+    def steps(self) -> list[Step]:
+        args, stage2 = self.args, shlex.split(self.args.stage2)
+        start = () if args.from_scratch else ("--init", self.weights("junior"))
+        return [
+            *self.junior_steps(),
             Step(
                 "Stage 2",
                 script(
@@ -50,7 +55,7 @@ class PilotLoop:
             Step(
                 "senior: train", self.train("senior", "--dataset", self.work / "nnUNet_raw" / SENIOR, *start)
             ),
-            *self.predict("senior", scans),
+            *self.predict("senior", scored(args)),
         ]
 
     def train(self, network: str, *options: object) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ def _finish(asked: Prediction, heads: Sequence[HeadFiles], report: Report) -> No
         notes=report.notes,
     )
     say = speaker(conduct.tell)
-    tell_outcome(report, conduct.tell, "scans")
+    tell_outcome(report, conduct.tell, "scan")
     made = [row for row in report.rows if row["status"] == "made"]
     empty = [row for row in made if not float(str(row["volume_ml"]))]
     dropped = sum(bool(int(str(row["dropped"]))) for row in made)
