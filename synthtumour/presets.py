@@ -93,6 +93,7 @@ PRESETS = {
         tumour_free_probability=0.2,
     ),
 }
+DEFAULT_PRESET = "diverse"  # of the scripts: networks learn more from it (benchmarks/REALISM.md)
 
 
 def preset_of(preset: str | Preset) -> Preset:

@@ -72,7 +72,6 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--overwrite", action="store_true", help="train anew where there are weights already")
     how.add_argument("--quiet", "-q", action="store_true", help="say only what went wrong")
     add_tumour_options(parser)
-    parser.set_defaults(preset="diverse")
     rare = rarely_needed(parser)
     rare.add_argument(
         "--brain-masks", type=Path, metavar="FOLDER", help="brain masks of --dataset and --real: CASE.nii.gz"

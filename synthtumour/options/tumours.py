@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synthtumour.errors import InputError, require
 from synthtumour.files.checks import check_file
-from synthtumour.presets import INFILTRATIVE, MIXED, PRESETS, SHAPES, VAL_TASKS, Preset
+from synthtumour.presets import DEFAULT_PRESET, INFILTRATIVE, MIXED, PRESETS, SHAPES, VAL_TASKS, Preset
 
 
 def add_tumour_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preset",
         choices=sorted(PRESETS),
-        default="paper",
+        default=DEFAULT_PRESET,
         help="named parameter set (default: %(default)s)",
     )
     group.add_argument(

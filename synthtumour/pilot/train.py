@@ -15,7 +15,7 @@ from synthtumour import __version__
 from synthtumour.errors import InputError, require
 from synthtumour.files.checks import check_file, check_output
 from synthtumour.pilot.scans import FEWEST_TO_KEEP_OUT, Scans, check_torch, read_scans
-from synthtumour.presets import PRESETS, Preset
+from synthtumour.presets import DEFAULT_PRESET, PRESETS, Preset
 from synthtumour.runs.limits import usable_cores
 from synthtumour.runs.progress import speaker
 from synthtumour.signals import interruption
@@ -36,7 +36,7 @@ class PilotTraining:
     datasets: tuple[Path, ...] = ()
     real: tuple[tuple[Path, Path], ...] = ()  # folders of scans and of their labels
     brain_masks: Path | None = None
-    preset: Preset = PRESETS["diverse"]
+    preset: Preset = PRESETS[DEFAULT_PRESET]
     fresh_share: float = 0.3
     tumour_free_share: float = 0.1
     spacing_mm: float = 3.0

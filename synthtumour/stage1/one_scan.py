@@ -18,7 +18,7 @@ from synthtumour.errors import InputError, require
 from synthtumour.files.checks import check_file, check_output
 from synthtumour.files.names import brain_mask_beside, extension_of
 from synthtumour.files.staging import staged_outputs
-from synthtumour.presets import CONTRASTS, PRESETS, Preset
+from synthtumour.presets import CONTRASTS, DEFAULT_PRESET, PRESETS, Preset
 from synthtumour.runs.progress import speaker, typed
 from synthtumour.stage1.contrasts import SameTumours
 from synthtumour.stage1.record import head_scale_in, resynthesise
@@ -39,7 +39,7 @@ class OneScan:
     output_label: Path
     brain_mask: Path | None = None
     make_mask: bool = False  # by HD-BET, where there is none
-    preset: Preset = PRESETS["paper"]
+    preset: Preset = PRESETS[DEFAULT_PRESET]
     seed: int | None = None  # None: a fresh one
     task: str = "train"
     center_ras: tuple[float, float, float] | None = None

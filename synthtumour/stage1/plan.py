@@ -16,7 +16,7 @@ from synthtumour.dataset.sessions import caution_of_sessions
 from synthtumour.dataset.sides import gets_no_tumour, head_scale, tumour_free, validation_subjects
 from synthtumour.dataset.subjects import Found, Scan
 from synthtumour.errors import InputError, require
-from synthtumour.presets import PRESETS, Preset
+from synthtumour.presets import DEFAULT_PRESET, PRESETS, Preset
 from synthtumour.runs.cases import Case, Group
 from synthtumour.runs.conduct import Conduct
 from synthtumour.stage1.cases import Source
@@ -39,7 +39,7 @@ class Stage1Run:
     variants: int = 1
     val_fraction: float = 0.5
     add_untouched: float = 0.0
-    preset: Preset = PRESETS["paper"]
+    preset: Preset = PRESETS[DEFAULT_PRESET]
     shape_engine: str = "formula"
     skull_strip: bool = False
     any_brain_volume: bool = False

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from synthtumour.errors import InputError
+from synthtumour.presets import TASKS, VAL_TASKS
 from synthtumour.stage1.synthesis import Synthesis, model_named, recipient_of, rendered
 from synthtumour.tumour.placing import Recipient
 from synthtumour.volume.volume import Volume
 
 HEAD_SCALES = (0.2, 2.0)  # how far a head may be resized
+_ROUNDED_MM = 0.01  # centres in a record are
 
 
 def resynthesise(
@@ -28,16 +30,23 @@ def resynthesise(
         _check_record(record)
         with np.errstate(all="ignore"):  # what comes of senseless numbers is looked at below
             made = _remade(scan, recipient or recipient_of(scan, brain_mask), record)
-        volume_ml = record["measured"]["volume_ml"]
+        is_same = _is_same(made.record["measured"], record["measured"])
     except InputError:
         raise
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise InputError(f"not a record of a synthetic case: {error!r}") from error
-    if made.record["measured"]["volume_ml"] != volume_ml:
+    if not is_same:
         raise InputError("the record was made from another scan or brain mask; use those")
     if not np.isfinite(made.image.array[brain_mask.array > 0]).all():
         raise InputError("not a record of a synthetic case: its numbers lead to none")
     return made
+
+
+def _is_same(made: dict[str, Any], recorded: dict[str, Any]) -> bool:
+    """Whether the tumour is the recorded one; its intensities may differ in the last bits."""
+    centre, other = made["centre_ras_mm"] or (), recorded["centre_ras_mm"] or ()
+    same_place = len(centre) == len(other) and np.allclose(centre, other, rtol=0, atol=_ROUNDED_MM)
+    return made["volume_ml"] == recorded["volume_ml"] and same_place
 
 
 def model_in(record: dict[str, Any]) -> str:
@@ -68,6 +77,9 @@ def _check_record(record: dict[str, Any]) -> None:
     if not all(map(math.isfinite, _numbers(drawn))):
         raise ValueError("a number in it is not finite")
     rendering, spots = record["rendering"], (record.get("distractors") or {}).get("spots", ())
+    tasks = rendering["task"], rendering.get("val_task", VAL_TASKS[0])
+    if tasks[0] not in TASKS or tasks[1] not in VAL_TASKS:
+        raise ValueError(f"task {tasks[0]!r}, val_task {tasks[1]!r}")
     if rendering["buffer_sigma_mm"] > 20 or rendering.get("blur_sigma_mm", 0) > 20:
         raise ValueError("a Gaussian of more than 20 mm")
     if len(record["tumours"]) > 100 or len(spots) > 100:

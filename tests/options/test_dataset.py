@@ -22,8 +22,8 @@ def parsed(*line: str) -> argparse.Namespace:
 
 
 def test_without_options_the_preset_is_as_it_is() -> None:
-    assert dataset_preset_from(parsed()) == PRESETS["paper"]
-    assert dataset_preset_from(parsed("--preset", "diverse")) == PRESETS["diverse"]
+    assert dataset_preset_from(parsed()) == PRESETS["diverse"]
+    assert dataset_preset_from(parsed("--preset", "paper")) == PRESETS["paper"]
 
 
 def test_options_go_over_the_preset() -> None:

@@ -34,7 +34,7 @@ def test_channel_option(make_head: MakeHead, tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     coarse = make_head("coarse", spacing=(3.0, 3.0, 3.0))
     for arguments, said in (
-        (channel, "need tumours of --preset diverse"),
+        (["--preset", "paper", *channel], "need tumours of --preset diverse"),
         (["--preset", "diverse", "--channel", "t2", str(coarse), outputs[2]], "another grid"),
         (
             ["--preset", "diverse", "--skull-strip", "--channel", "t2", str(coarse), outputs[2]],

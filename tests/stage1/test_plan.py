@@ -94,7 +94,7 @@ def test_two_scans_of_one_case_name_are_refused(asked: Stage1Run) -> None:
         ({"variants": 0}, "--variants 0: needs 1 or more"),
         ({"val_fraction": 1.0}, "--val-fraction 1: needs 0 or more, and less than 1"),
         ({"add_untouched": 1.5}, "--add-untouched 1.5: needs 0 to 1"),
-        ({"channels": ("t2",)}, "--channels needs --preset diverse"),
+        ({"preset": PRESETS["paper"], "channels": ("t2",)}, "--channels needs --preset diverse"),
         ({"preset": replace(PRESETS["paper"], head_scale=(0.9, 0.5))}, "--head-scale 0.9 0.5: needs"),
         (
             {"preset": replace(PRESETS["paper"], tumour_free_probability=2.0)},

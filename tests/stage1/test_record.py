@@ -91,17 +91,19 @@ def test_records_with_surprising_values(
                 assert not any(output.exists() for output in outputs)
 
 
+@pytest.mark.parametrize("preset", ["paper", "diverse"])
 def test_a_file_that_is_no_record_is_refused(
-    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str
 ) -> None:
     outputs = [tmp_path / f"{n}.nii.gz" for n in ("i", "l")]
     wrong = tmp_path / "wrong.json"
     record = tmp_path / "right.json"
-    assert resect(make_head(), *outputs, "--record", record, *SMALL_VOLUMES) == 0
+    assert resect(make_head(), *outputs, "--preset", preset, "--record", record, *SMALL_VOLUMES) == 0
     right = json.loads(record.read_text())
     first = right["tumours"][0]
     spoilt = [
         {**right, "rendering": {**right["rendering"], "task": "bogus"}},
+        {**right, "rendering": {**right["rendering"], "val_task": "bogus"}},
         {**right, "rendering": 3},
         *(
             {**right, "tumours": [{**first, "shape": {**first["shape"], **change}}]}
@@ -117,11 +119,12 @@ def test_a_file_that_is_no_record_is_refused(
         assert "not a record" in capsys.readouterr().err and not outputs[0].exists()
 
 
+@pytest.mark.parametrize("preset", ["paper", "diverse"])
 def test_a_record_of_another_scan_is_refused(
-    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str
 ) -> None:
     outputs, record = [tmp_path / f"{n}.nii.gz" for n in ("i", "l")], tmp_path / "r.json"
-    assert resect(make_head(), *outputs, "--record", record, "--seed", 1) == 0
+    assert resect(make_head(), *outputs, "--preset", preset, "--record", record, "--seed", 1) == 0
     other = make_head("other", size_mm=(112.0, 150.0, 100.0))
     assert resect(other, *outputs, "--from-record", record) == 2
     assert str(other) in capsys.readouterr().err
