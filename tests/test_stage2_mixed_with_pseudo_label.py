@@ -41,7 +41,8 @@ def test_stage2_in_shards(make_head: MakeHead, tmp_path: Path) -> None:
         make_head(f"healthy/s{n}", seed=n, spacing=(3.0, 3.0, 3.0))
     donors = tmp_path / "Dataset001_D"
     arguments = ["--input", str(tmp_path / "healthy"), "--output", str(donors), "--val-fraction", "0"]
-    assert prompt_multi_tumor.main([*arguments, "--skull-strip", "--workers", "1"]) == 0
+    arguments += ["--without-tumour", "0", "--skull-strip", "--workers", "1"]
+    assert prompt_multi_tumor.main(arguments) == 0
     made = {}
     for how in ("whole", "shards"):
         place = tmp_path / how / "Dataset001_D"

@@ -19,9 +19,8 @@ from synthtumour.brain.measures import distance_mm
 
 SMALL_ML = 20.0  # of a tumour, where it is said how many the gate costs
 LEAST_ML = 0.25  # smaller parts are not looked at, nor kept
-_FALSE_KEPT = 0.01  # of the false marks, at most; from there the limit lies ...
-_FURTHER = 2 / 3  # ... so much of the way up, as other brains have falser marks than those kept out, to ...
-_SURE = 0.25  # ... the score that so many of the large tumours are below
+_FALSE_KEPT = 0.01  # of the false marks, at most
+_LARGE_LOST = 0.05  # of the large tumours, as other brains have falser marks than those kept out
 _FEWEST_FALSE = 5
 _RIDGE = 1e-2
 _CORNERS = np.ones((3, 3, 3))
@@ -94,15 +93,16 @@ def chosen_gate(false: Sequence[Mark], real: Sequence[Mark]) -> tuple[Gate | Non
         value = _RIDGE * at[:3] @ at[:3] - weight @ np.where(y > 0, log_expit(z), log_expit(-z))
         return float(value), gradient
 
-    at = minimize(loss, np.zeros(4), jac=True).x
+    # What is brighter is never surer: bright hyperintensities are what old brains hold, and real tumours may
+    # be darker than those drawn here.
+    at = minimize(loss, np.zeros(4), jac=True, bounds=[(None, None), (None, None), (None, 0), (None, None)]).x
     weights = at[:3] / deviation
     a, b, c = (float(w) for w in weights)
     gate = Gate((a, b, c), float(at[3] - weights @ mean), 0.0)
     small, large = ([m for m in real if (m.volume_ml < SMALL_ML) == is_small] for is_small in (True, False))
     limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT))
     if large:
-        sure = float(np.quantile([gate.score(mark) for mark in large], _SURE))
-        limit += max(_FURTHER * (sure - limit), 0.0)
+        limit = max(limit, float(np.quantile([gate.score(mark) for mark in large], _LARGE_LOST)))
     gate = Gate(gate.weights, gate.intercept, limit + 1e-6)
     for name, marks in (("false", false), ("synthetic_small", small), ("synthetic_large", large)):
         if marks:

@@ -15,7 +15,7 @@ from synthtumour.pilot.learning import with_tumour
 from synthtumour.pilot.network import PilotNetwork, logits_of, zscored
 from synthtumour.presets import Preset
 
-VARIATIONS = 14  # of each brain
+VARIATIONS = 40  # of each brain
 _LEAST_MM3 = 2_000.0  # of a synthetic tumour: smaller than those that the network learnt from
 _REAL, _FALSE = 0.5, 0.1  # so much of a mark at least, or at most, lies in the tumour; between is neither
 

@@ -29,7 +29,10 @@ def test_dtype_is_kept_where_values_fit(tmp_path: Path, dtype: type, scale: floa
     sitk.WriteImage(stored, str(tmp_path / "flair.nrrd"))
     sitk.WriteImage(brain, str(tmp_path / "flair_brainmask.nrrd"))
     outputs = [tmp_path / "i.nrrd", tmp_path / "l.mha"]
-    assert resect(tmp_path / "flair.nrrd", *outputs, "-s", 1, "--intensity-range", 4, 4) == 0
+    assert (
+        resect(tmp_path / "flair.nrrd", *outputs, "--preset", "paper", "-s", 1, "--intensity-range", 4, 4)
+        == 0
+    )
     made = sitk.GetArrayFromImage(sitk.ReadImage(str(outputs[0])))
     assert made.dtype == expected
     label = sitk.GetArrayFromImage(sitk.ReadImage(str(outputs[1])))
@@ -69,9 +72,8 @@ def test_large_integers_that_nothing_touches_stay_exact(tmp_path: Path) -> None:
     stored.CopyInformation(image)
     sitk.WriteImage(stored, str(tmp_path / "flair.nii.gz"))
     sitk.WriteImage(brain, str(tmp_path / "flair_brainmask.nii.gz"))
-    assert resect(tmp_path / "flair.nii.gz", tmp_path / "i.nii.gz", tmp_path / "l.nii.gz", "-s", 1) == 0
-    made, label = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / n))) for n in ("i.nii.gz", "l.nii.gz")
-    )
+    outputs = [tmp_path / f"{n}.nii.gz" for n in ("i", "l")]
+    assert resect(tmp_path / "flair.nii.gz", *outputs, "-s", 1, "--preset", "paper") == 0
+    made, label = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in outputs)
     far = ndimage.distance_transform_edt(label == 0, sampling=2.0) > 6
     assert np.array_equal(made[far], values[far])
