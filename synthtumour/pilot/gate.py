@@ -1,6 +1,6 @@
 """Which marks of the network are tumour: a limit on its confidence, chosen without a label.
 
-Of each part of what is marked: the mean of its logits, how thick it is, and how bright. False marks are told
+Of each part of what is marked: the mean of its logits, how large it is, and how bright. False marks are told
 from real ones by a logistic regression on what the network marks in tumour-free brains, with and without a
 synthetic tumour, that it did not learn from.
 """
@@ -20,7 +20,7 @@ from synthtumour.brain.measures import distance_mm
 SMALL_ML = 20.0  # of a tumour, where it is said how many the gate costs
 LEAST_ML = 0.25  # smaller parts are not looked at, nor kept
 _FALSE_KEPT = 0.01  # of the false marks, at most
-_LARGE_LOST = 0.05  # of the large tumours, as other brains have falser marks than those kept out
+_LARGE_LOST = 0.05  # of the large tumours, about: the limit lies midway, as other brains have falser marks
 _FEWEST_FALSE = 5
 _RIDGE = 1e-2
 _CORNERS = np.ones((3, 3, 3))
@@ -37,12 +37,12 @@ class Mark:
 
     @property
     def features(self) -> tuple[float, float, float]:
-        return self.mean_logit, self.thickness_mm, self.brightness
+        return self.mean_logit, float(np.log(self.volume_ml)), self.brightness
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A mark is tumour if `intercept` + `weights` . (mean logit, thickness in mm, brightness) >= `limit`."""
+    """A mark is tumour if `intercept` + `weights` . (mean logit, log of ml, brightness) >= `limit`."""
 
     weights: tuple[float, float, float]
     intercept: float
@@ -102,7 +102,8 @@ def chosen_gate(false: Sequence[Mark], real: Sequence[Mark]) -> tuple[Gate | Non
     small, large = ([m for m in real if (m.volume_ml < SMALL_ML) == is_small] for is_small in (True, False))
     limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT))
     if large:
-        limit = max(limit, float(np.quantile([gate.score(mark) for mark in large], _LARGE_LOST)))
+        sure = float(np.quantile([gate.score(mark) for mark in large], _LARGE_LOST))
+        limit = max(limit, (limit + sure) / 2)
     gate = Gate(gate.weights, gate.intercept, limit + 1e-6)
     for name, marks in (("false", false), ("synthetic_small", small), ("synthetic_large", large)):
         if marks:

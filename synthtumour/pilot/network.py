@@ -26,7 +26,7 @@ from synthtumour.pilot.canvas import Canvas, Head
 from synthtumour.pilot.gate import Gate
 
 BOX = Path(__file__).parent / "weights/box.pt"  # the weights that come with the package
-_FORMAT = "SynthTumour pilot network 1"
+_FORMAT = "SynthTumour pilot network 2"
 
 
 class _Block(nn.Sequential):
