@@ -15,8 +15,8 @@ from synthtumour.errors import InputError, require
 from synthtumour.files.names import is_image, stem_of
 from synthtumour.pilot.figure import write_figure
 from synthtumour.runs.table import write_table
-from synthtumour.stage2.heads import find_recipients, read_head
-from synthtumour.text import print_safely
+from synthtumour.stage2.heads import HeadFiles, find_recipients, read_head
+from synthtumour.text import counted, print_safely
 from synthtumour.volume.grid import bounding_box, grown, largest_component
 from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume
@@ -54,23 +54,26 @@ def score(asked: Scoring) -> int:
             asked.images, 1, asked.brain_masks, None, what="scans that were segmented", option="--images"
         )
         heads = {head.name: head for head in found}
-    rows, failed = [], [(name, "no expert's label") for name in predictions if name not in experts]
+    rows = []
+    failed = [f"not scored: {name}: no expert's label" for name in predictions if name not in experts]
     for name in both:
         try:
             predicted, expert = read_volume(predictions[name]), read_volume(experts[name])
             row = {"case": name, "kind": "tumour", **compared(predicted, expert)}
-            if name in heads:
-                head = read_head(heads[name])
-                marked = Volume.with_array(predicted, flair_threshold(head.channels[0].array, head.brain))
-                row["threshold_dice"] = compared(marked, expert)["dice"]
-            rows.append(row)
         except InputError as error:
-            failed.append((name, str(error)))
+            failed.append(f"not scored: {name}: {error}")
+            continue
+        rows.append(row)
+        if name in heads:
+            try:
+                row["threshold_dice"] = _threshold_dice(heads[name], expert)
+            except InputError as error:
+                failed.append(f"no FLAIR threshold: {name}: {error}")
     for name, path in free.items():
         try:
             label = read_volume(path)
         except InputError as error:
-            failed.append((name, str(error)))
+            failed.append(f"not scored: {name}: {error}")
         else:
             volume_ml = label.grid.volume_ml(label.array > 0)
             rows.append({"case": name, "kind": "tumour-free", "volume_ml": volume_ml})
@@ -79,12 +82,18 @@ def score(asked: Scoring) -> int:
     write_table(rows, {column: column for column in columns}, asked.output / TABLE)
     for line in summary(rows):
         print_safely(line)
-    for name, why in failed:
-        print_safely(f"not scored: {name}: {why}")
+    for line in failed:
+        print_safely(line)
     if asked.tell != "quiet":
         print_safely(f"table: {asked.output / TABLE}")
         print_safely(write_figure(rows, asked.output / FIGURE))
     return int(bool(failed))
+
+
+def _threshold_dice(files: HeadFiles, expert: Volume) -> float:
+    head = read_head(files)
+    marked = Volume.with_array(head.channels[0], flair_threshold(head.channels[0].array, head.brain))
+    return float(compared(marked, expert)["dice"])
 
 
 def labels_in(folder: Path) -> dict[str, Path]:
@@ -176,7 +185,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(free):
         volumes = free["volume_ml"].astype(float)
         lines.append(
-            f"false tumour in {len(free)} tumour-free scans: mean {volumes.mean():.2f} ml, most "
+            f"false tumour in {counted(len(free), 'tumour-free scan')}: mean {volumes.mean():.2f} ml, most "
             f"{volumes.max():.2f} ml; empty: {int((volumes == 0).sum())}"
         )
     return lines

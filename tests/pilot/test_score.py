@@ -165,6 +165,20 @@ def test_scans_put_a_threshold_beside_it(folder: Path, capsys: pytest.CaptureFix
     assert float(rows["e"]["threshold_dice"]) > 0.9 and rows["a"]["threshold_dice"] == ""
 
 
+def test_a_scan_without_a_brain_mask_is_scored_all_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, _ = head_image((96.0, 114.0, 90.0), (3.0, 3.0, 3.0), skull=True)
+    scan, truth = with_tumour(image, factor=3.0)
+    write(scan, folder / "scans/e_0000.nii.gz")
+    for place in ("predicted", "experts"):
+        write(truth, folder / f"{place}/e.nii.gz")
+    assert scored(folder, images=folder / "scans") == 1
+    assert "no FLAIR threshold: e: " in capsys.readouterr().out
+    row = {row["case"]: row for row in rows_of(folder / "scores" / TABLE)}["e"]
+    assert float(row["dice"]) == 1 and row["threshold_dice"] == ""
+
+
 def test_what_cannot_be_scored_is_named_and_the_rest_is(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,4 +231,4 @@ def test_labels_in_the_folders_of_subjects(tmp_path: Path) -> None:
 def test_a_summary_without_a_tumour() -> None:
     assert summary([]) == []
     rows = [{"case": "a", "kind": "tumour-free", "volume_ml": 0.0}]
-    assert summary(rows) == ["false tumour in 1 tumour-free scans: mean 0.00 ml, most 0.00 ml; empty: 1"]
+    assert summary(rows) == ["false tumour in 1 tumour-free scan: mean 0.00 ml, most 0.00 ml; empty: 1"]
