@@ -48,6 +48,7 @@ def make_cases(demo: Path, work: Path) -> None:
             "prompt_multi_tumor.py",
             *("--input", demo, "--output", work / "Dataset101_Overview"),
             *("--val-fraction", 0.34, "--seed", STAGE1_SEED, "--workers", 1),
+            *("--without-tumour", 0, "--num-tumours", 1, "--distractors", 0),
         ),
         (
             "resect_multi_tumor.py",

@@ -67,7 +67,7 @@ class Training(PilotLoop):
         for kind in ("tumour", "tumour_free"):
             command = list(marked[f"junior: predict {kind}"])
             command[command.index("--output") + 1] = str(self.predictions(UNGATED, kind))
-            steps.append(Step(f"{UNGATED}: predict {kind}", (*command, "--min-logit", "-1000")))
+            steps.append(Step(f"{UNGATED}: predict {kind}", (*command, "--min-logit", "0")))
         return steps
 
 

@@ -202,7 +202,7 @@ def whole_script(folder: Path, subject: Path, cases: int, workers: int) -> float
         for file in subject.glob("flair*"):
             shutil.copyfile(file, folder / f"input/s{n}" / file.name)  # links to one scan would be one case
     command = [sys.executable, str(ROOT / "prompt_multi_tumor.py"), "--input", str(folder / "input")]
-    command += ["--output", str(folder / "Dataset001_Speed"), "--workers", str(workers)]
+    command += ["--output", str(folder / "Dataset001_Speed"), "--workers", str(workers), "--preset", "paper"]
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - begin
