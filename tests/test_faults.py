@@ -84,7 +84,7 @@ class Job:
 
 STAGE1 = Job(
     "prompt_multi_tumor.py",
-    ("-i", "H", "-o", "out/Dataset101_A", "--variants", "3", "--workers", "2"),
+    ("-i", "H", "-o", "out/Dataset101_A", "--preset", "paper", "--variants", "3", "--workers", "2"),
     ("out/Dataset101_A",),
 )
 
