@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=BOX, metavar="WEIGHTS", help="(default: the package's)"
     )
-    parser.add_argument("--iterations", type=int, default=1500, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=3000, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=seed, default=0, help="(default: %(default)s)")
     parser.add_argument("--threads", type=int, metavar="N", help="(default: the usable cores)")
     parser.add_argument("--resume", action="store_true", help="carry on where it was interrupted")

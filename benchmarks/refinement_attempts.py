@@ -107,12 +107,6 @@ def watershed(one: Marked) -> np.ndarray:
     return array_of(sitk.MorphologicalWatershedFromMarkers(gradient_of(one), one.image(markers))) == 1
 
 
-def level_set(one: Marked) -> sitk.Image:
-    return sitk.SignedMaurerDistanceMap(
-        one.image(one.mark.astype(np.uint8)), squaredDistance=False, useImageSpacing=True
-    )
-
-
 def geodesic_contour(one: Marked) -> np.ndarray:
     """A geodesic active contour that starts as the mark."""
     gradient = gradient_of(one)
@@ -124,22 +118,10 @@ def geodesic_contour(one: Marked) -> np.ndarray:
     contour.SetAdvectionScaling(1.0)
     contour.SetMaximumRMSError(0.01)
     contour.SetNumberOfIterations(150)
-    found = contour.Execute(sitk.Cast(level_set(one), sitk.sitkFloat32), edges)
+    mark = one.image(one.mark.astype(np.uint8))
+    start = sitk.SignedMaurerDistanceMap(mark, squaredDistance=False, useImageSpacing=True)
+    found = contour.Execute(sitk.Cast(start, sitk.sitkFloat32), edges)
     return (array_of(found) < 0) & one.near
-
-
-def smooth_border(one: Marked) -> np.ndarray:
-    """The usual level, by a level set whose border is kept smooth."""
-    contour = sitk.ThresholdSegmentationLevelSetImageFilter()
-    contour.SetLowerThreshold(one.tissue + USUAL.level * (one.tumour - one.tissue))
-    contour.SetUpperThreshold(float(one.smooth.max()) + 1)
-    contour.SetPropagationScaling(1.0)
-    contour.SetCurvatureScaling(0.5)
-    contour.SetNumberOfIterations(200)
-    contour.ReverseExpansionDirectionOn()
-    start = sitk.Cast(level_set(one), sitk.sitkFloat32)
-    found = contour.Execute(start, one.image(one.smooth.astype(np.float32)))
-    return ((array_of(found) < 0) & one.near) | one.deep
 
 
 def closed(one: Marked, radius_mm: float) -> np.ndarray:
@@ -164,7 +146,6 @@ RULES: dict[str, Callable[[Marked], np.ndarray]] = {
     "two classes (Li)": lambda one: two_classes(one, sitk.LiThreshold),
     "watershed of the gradient": watershed,
     "geodesic active contour": geodesic_contour,
-    "the rule's level, smooth border": smooth_border,
     "the rule, closed by 6 mm": lambda one: closed(one, 6),
     "the rule, closed by 12 mm": lambda one: closed(one, 12),
     "the rule's level, moved by the logits (0.1)": lambda one: with_logits(one, 0.1),
