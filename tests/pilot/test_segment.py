@@ -107,9 +107,9 @@ def test_a_gate_drops_one_of_two_marks() -> None:
     scan, brain = Volume.from_image(both), Volume.from_image(mask).array > 0
     usual = segmented(scan.array, brain, scan.grid, (bright(),))
     assert len(usual.kept) == 2
-    thick = Gate((0.0, 1.0, 0.0), 0.0, 8.0)
-    found = segmented(scan.array, brain, scan.grid, (bright(gate=thick),))
-    assert [len(found.kept), len(found.dropped)] == [1, 1] and found.dropped[0].thickness_mm < 8
+    large_only = Gate((0.0, 1.0, 0.0), 0.0, float(np.log(3.0)))  # of 3 ml and more
+    found = segmented(scan.array, brain, scan.grid, (bright(gate=large_only),))
+    assert [len(found.kept), len(found.dropped)] == [1, 1] and found.dropped[0].volume_ml < 3
     assert dice(found.tumour, Volume.from_image(truth).array > 0) > 0.9
     assert not (found.tumour & (Volume.from_image(small).array > 0)).any()
 

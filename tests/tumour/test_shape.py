@@ -114,7 +114,8 @@ def test_shape_engine_option_uses_resector(tmp_path) -> None:
     labels = []
     for engine in ("formula", "resector"):
         paths = [str(tmp_path / f"{engine}{n}.nii.gz") for n in ("i", "l")]
-        arguments = [str(tmp_path / "flair.nii.gz"), *paths, "--seed", "1", "--shape-engine", engine]
+        arguments = [str(tmp_path / "flair.nii.gz"), *paths, "--preset", "paper", "--seed", "1"]
+        arguments += ["--shape-engine", engine]
         assert resect_multi_tumor.main(arguments) == 0
         labels.append(sitk.GetArrayFromImage(sitk.ReadImage(paths[1])) > 0)
     assert not np.array_equal(*labels)
