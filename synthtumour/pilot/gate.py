@@ -1,6 +1,6 @@
 """Which marks of the network are tumour: a limit on its confidence, chosen without a label.
 
-Of each part of what is marked: the mean of its logits, how large it is, and how bright. False marks are told
+Of each part of what is marked: the mean of its logits, and how large it is. False marks are told
 from real ones by a logistic regression on what the network marks in tumour-free brains, with and without a
 synthetic tumour, that it did not learn from.
 """
@@ -32,19 +32,18 @@ class Mark:
 
     mean_logit: float
     thickness_mm: float  # largest distance to its border
-    brightness: float  # mean z-score
     volume_ml: float
 
     @property
-    def features(self) -> tuple[float, float, float]:
-        return self.mean_logit, float(np.log(self.volume_ml)), self.brightness
+    def features(self) -> tuple[float, float]:
+        return self.mean_logit, float(np.log(self.volume_ml))
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A mark is tumour if `intercept` + `weights` . (mean logit, log of ml, brightness) >= `limit`."""
+    """A mark is tumour if `intercept` + `weights` . (mean logit, log of ml) >= `limit`."""
 
-    weights: tuple[float, float, float]
+    weights: tuple[float, float]
     intercept: float
     limit: float
 
@@ -55,12 +54,10 @@ class Gate:
         return self.score(mark) >= self.limit
 
 
-def marks_in(
-    logits: np.ndarray, image: np.ndarray, spacing_mm: float
-) -> tuple[np.ndarray, list[tuple[int, Mark]]]:
+def marks_in(logits: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, list[tuple[int, Mark]]]:
     """The parts that are marked, numbered (int [i, j, k]), and what each is but for those below LEAST_ML.
 
-    `logits` and the z-scored `image` are on a canvas with voxels of `spacing_mm`.
+    `logits` are on a canvas with voxels of `spacing_mm`.
     """
     numbers, count = ndimage.label(logits > 0, structure=_CORNERS)
     found, voxel_ml = [], spacing_mm**3 / 1000
@@ -70,8 +67,7 @@ def marks_in(
         if volume_ml < LEAST_ML:
             continue
         depth = distance_mm(~np.pad(part, 1), np.full(3, spacing_mm))
-        mean_logit, brightness = (float(array[box][part].mean()) for array in (logits, image))
-        found.append((number, Mark(mean_logit, float(depth.max()), brightness, volume_ml)))
+        found.append((number, Mark(float(logits[box][part].mean()), float(depth.max()), volume_ml)))
     return numbers, found
 
 
@@ -87,18 +83,16 @@ def chosen_gate(false: Sequence[Mark], real: Sequence[Mark]) -> tuple[Gate | Non
     weight = np.where(y > 0, 0.5 / len(real), 0.5 / len(false))
 
     def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
-        z = scaled @ at[:3] + at[3]
+        z = scaled @ at[:-1] + at[-1]
         slope = weight * (expit(z) - y)
-        gradient = np.append(slope @ scaled + 2 * _RIDGE * at[:3], slope.sum())
-        value = _RIDGE * at[:3] @ at[:3] - weight @ np.where(y > 0, log_expit(z), log_expit(-z))
+        gradient = np.append(slope @ scaled + 2 * _RIDGE * at[:-1], slope.sum())
+        value = _RIDGE * at[:-1] @ at[:-1] - weight @ np.where(y > 0, log_expit(z), log_expit(-z))
         return float(value), gradient
 
-    # What is brighter is never surer: bright hyperintensities are what old brains hold, and real tumours may
-    # be darker than those drawn here.
-    at = minimize(loss, np.zeros(4), jac=True, bounds=[(None, None), (None, None), (None, 0), (None, None)]).x
-    weights = at[:3] / deviation
-    a, b, c = (float(w) for w in weights)
-    gate = Gate((a, b, c), float(at[3] - weights @ mean), 0.0)
+    at = minimize(loss, np.zeros(3), jac=True).x
+    weights = at[:-1] / deviation
+    sureness, size = (float(w) for w in weights)
+    gate = Gate((sureness, size), float(at[-1] - weights @ mean), 0.0)
     small, large = ([m for m in real if (m.volume_ml < SMALL_ML) == is_small] for is_small in (True, False))
     limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT))
     if large:

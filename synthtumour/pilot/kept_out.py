@@ -12,7 +12,7 @@ from monai.transforms import AdjustContrast, GaussianSmooth
 from synthtumour.pilot.canvas import Head
 from synthtumour.pilot.gate import Gate, Mark, chosen_gate, marks_in
 from synthtumour.pilot.learning import with_tumour
-from synthtumour.pilot.network import PilotNetwork, logits_of, zscored
+from synthtumour.pilot.network import PilotNetwork, logits_of
 from synthtumour.presets import Preset
 
 VARIATIONS = 40  # of each brain
@@ -45,9 +45,7 @@ def _collect(
     network: PilotNetwork, head: Head, spacing_mm: float, false: list[Mark], real: list[Mark]
 ) -> None:
     """Sort what the network marks in `head`."""
-    numbers, marks = marks_in(
-        np.where(head.brain, logits_of(network, head), -1), zscored(head.image, head.brain), spacing_mm
-    )
+    numbers, marks = marks_in(np.where(head.brain, logits_of(network, head), -1), spacing_mm)
     for number, mark in marks:
         share = head.label[numbers == number].mean()
         if share > _REAL:

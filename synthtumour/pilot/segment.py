@@ -14,7 +14,7 @@ from scipy.special import expit
 from synthtumour.errors import InputError
 from synthtumour.pilot.canvas import Canvas, off_canvas, on_canvas
 from synthtumour.pilot.gate import LEAST_ML, Mark, marks_in
-from synthtumour.pilot.network import Pilot, PilotNetwork, load_weights, logits_of, zscored
+from synthtumour.pilot.network import Pilot, PilotNetwork, load_weights, logits_of
 from synthtumour.volume.grid import Grid
 
 Networks = tuple[tuple[Pilot, PilotNetwork], ...]
@@ -69,7 +69,7 @@ def segmented(
         raise InputError(f"the brain is too thin for voxels of {canvas.spacing_mm:g} mm")
     logits = np.mean([logits_of(network, head) for _, network in networks], axis=0)
     logits = np.where(head.brain, logits, _DROPPED * 10).astype(np.float32)
-    numbers, marks = marks_in(logits, zscored(head.image, head.brain), canvas.spacing_mm)
+    numbers, marks = marks_in(logits, canvas.spacing_mm)
     kept = [(number, mark) for number, mark in marks if _is_tumour(mark, networks, min_logit)]
     in_kept = np.isin(numbers, [number for number, _ in kept])
     sure = np.where((logits > 0) & ~in_kept, _DROPPED, logits).astype(np.float32)

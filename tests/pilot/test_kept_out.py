@@ -64,7 +64,7 @@ def test_a_network_that_sees_gets_a_gate(heads: list[Head], monkeypatch: pytest.
     assert gate is not None and said["false_marks"] >= 20 and said["synthetic_marks"] >= 5
     assert said["false_kept"] <= 0.05
     assert said["synthetic_large_kept"] > 0.5
-    assert gate.weights[1] > 0  # tumours are thicker than the spots
+    assert gate.weights[1] > 0  # tumours are larger than the spots
     again, same = gate_from(seeing(1.5), heads, TUMOURS, 3.0, seed=0)
     assert again == gate and same == said
     other, _ = gate_from(seeing(1.5), heads, TUMOURS, 3.0, seed=1)

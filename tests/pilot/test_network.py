@@ -44,7 +44,7 @@ def network() -> PilotNetwork:
 @pytest.fixture
 def weights(network: PilotNetwork, tmp_path: Path) -> Path:
     """A file of weights with a gate."""
-    pilot = Pilot(CANVAS, 2, Gate((1.0, 0.5, 0.25), -1.0, 0.5), {"seed": 3, "steps": 6})
+    pilot = Pilot(CANVAS, 2, Gate((1.0, 0.5), -1.0, 0.5), {"seed": 3, "steps": 6})
     save_weights(tmp_path / "junior.pt", pilot, network.state_dict())
     return tmp_path / "junior.pt"
 
@@ -95,7 +95,7 @@ def test_logits_do_not_hang_on_the_side_nor_on_the_intensities(network: PilotNet
 
 def test_weights_there_and_back(weights: Path, network: PilotNetwork) -> None:
     pilot, loaded = load_weights(weights)
-    assert pilot == Pilot(CANVAS, 2, Gate((1.0, 0.5, 0.25), -1.0, 0.5), {"seed": 3, "steps": 6})
+    assert pilot == Pilot(CANVAS, 2, Gate((1.0, 0.5), -1.0, 0.5), {"seed": 3, "steps": 6})
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor.half().float())
     assert not loaded.training

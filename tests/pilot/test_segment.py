@@ -25,7 +25,7 @@ except ModuleNotFoundError:  # not the environment of requirements.txt, so these
 
 pytestmark = pytest.mark.peer
 CANVAS = Canvas((16, 16, 16), 3.0)  # smaller than any head here
-NO_MARK = Gate((0.0, 1.0, 0.0), 0.0, 1000.0)  # nothing is a metre thick
+NO_MARK = Gate((0.0, 1.0), 0.0, 1000.0)  # nothing is so large
 
 
 def bright(level: float = 1.5, gate: Gate | None = None, factor: float = 2.0) -> Any:
@@ -107,7 +107,7 @@ def test_a_gate_drops_one_of_two_marks() -> None:
     scan, brain = Volume.from_image(both), Volume.from_image(mask).array > 0
     usual = segmented(scan.array, brain, scan.grid, (bright(),))
     assert len(usual.kept) == 2
-    large_only = Gate((0.0, 1.0, 0.0), 0.0, float(np.log(3.0)))  # of 3 ml and more
+    large_only = Gate((0.0, 1.0), 0.0, float(np.log(3.0)))  # of 3 ml and more
     found = segmented(scan.array, brain, scan.grid, (bright(gate=large_only),))
     assert [len(found.kept), len(found.dropped)] == [1, 1] and found.dropped[0].volume_ml < 3
     assert dice(found.tumour, Volume.from_image(truth).array > 0) > 0.9
@@ -125,7 +125,7 @@ def test_of_several_networks_the_mean_counts() -> None:
     wide = (replace(sure[0], canvas=Canvas((64, 64, 48), 3.0)), sure[1])
     roomy = segmented(scan.array, brain, scan.grid, (unsure, wide))
     assert dice(roomy.tumour, one.tumour) > 0.99
-    half = Gate((0.0, 1.0, 0.0), 0.0, -1000.0)  # as sure of it as NO_MARK is not
+    half = Gate((0.0, 1.0), 0.0, -1000.0)  # as sure of it as NO_MARK is not
     assert segmented(scan.array, brain, scan.grid, (bright(gate=NO_MARK), bright(gate=half))).tumour.any()
 
 
