@@ -42,6 +42,7 @@ SCRIPTS = {
 OTHERS = {
     "--parts",
     "--cases",
+    "--engine",
     "--healthy",
     "--tumour",
     "--setting",
