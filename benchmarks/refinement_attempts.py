@@ -21,6 +21,7 @@ import SimpleITK as sitk
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.two_stage import dice  # noqa: E402
 from synthtumour.brain.measures import distance_mm  # noqa: E402
 from synthtumour.errors import require  # noqa: E402
 from synthtumour.options.program import add_program_options, run  # noqa: E402
@@ -177,11 +178,7 @@ def read_marked(folder: Path, label: Path) -> tuple[Marked, np.ndarray] | None:
     return one, expert.array[box] > 0
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return 2 * float((one & other).sum()) / max(int(one.sum() + other.sum()), 1)
-
-
-def main_of(args: argparse.Namespace) -> int:
+def attempts(args: argparse.Namespace) -> int:
     found: dict[str, list[float]] = {name: [] for name in RULES}
     labels = {path.name[:-7]: path for path in sorted(args.labels.glob("*.nii.gz"))}
     names = [name for name in labels if (args.tumour / name / "whole_tumour.nii.gz").is_file()]
@@ -207,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("labels", type=Path, metavar="LABELS", help="what a network marked, not refined")
     parser.add_argument("--tumour", type=Path, required=True, metavar="DIR", help="labelled scans of tumours")
     add_program_options(parser)
-    return run(main_of, parser, argv)
+    return run(attempts, parser, argv)
 
 
 if __name__ == "__main__":

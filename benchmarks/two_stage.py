@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,6 +29,7 @@ from synthtumour.dataset.subjects import Scan, find_scans  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
 from synthtumour.files.staging import write_bytes, write_json  # noqa: E402
 from synthtumour.options.program import add_program_options, run, seed  # noqa: E402
+from synthtumour.pilot.score import flair_threshold  # noqa: E402
 from synthtumour.presets import PRESETS  # noqa: E402
 from synthtumour.text import print_safely  # noqa: E402
 from synthtumour.volume.reading import read_volume  # noqa: E402
@@ -147,15 +147,6 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * int((one & other).sum()) / total if total else 1.0
 
 
-def threshold(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Largest component of what is brighter than the brain's median + 2 robust standard deviations."""
-    values = image[brain]
-    median = np.median(values)
-    bright = brain & (image > median + 2 * 1.4826 * np.median(np.abs(values - median)))
-    components, count = ndimage.label(bright)
-    return components == 1 + np.argmax(np.bincount(components.ravel())[1:]) if count else bright
-
-
 def score(args: argparse.Namespace, loop: Engine) -> dict[str, dict[str, dict[str, float]]]:
     """Of every row: Dice of every labelled scan, false ml of every tumour-free one."""
     kind = "test" if args.test else "tumour"
@@ -167,7 +158,7 @@ def score(args: argparse.Namespace, loop: Engine) -> dict[str, dict[str, dict[st
             name = safe_name(scan.name)
             image = read_volume(loop.work / which / "imagesTr" / f"{name}_0000.nii.gz")
             brain = read_volume(loop.work / which / "masks" / f"{name}.nii.gz").array > 0
-            masks = {"threshold": threshold(image.array, brain)}
+            masks = {"threshold": flair_threshold(image.array, brain)}
             for row in loop.rows:
                 predicted = read_volume(loop.predictions(row, which) / f"{name}.nii.gz")
                 masks[row] = (predicted.array > 0) & brain

@@ -104,9 +104,8 @@ def train(asked: PilotTraining) -> int:
     )
     threads = asked.threads or usable_cores()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "passive"
-    )  # or threads beside other jobs wait by spinning: six times slower
+    # Threads that wait by spinning make a training beside other jobs six times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from synthtumour.pilot.optimiser import threads as using
 
     with using(threads):

@@ -153,13 +153,18 @@ def test_a_table_a_figure_and_means(folder: Path, capsys: pytest.CaptureFixture[
     assert "table:" not in capsys.readouterr().out and not (folder / "other" / FIGURE).exists()
 
 
-def test_scans_put_a_threshold_beside_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image, _ = head_image((96.0, 114.0, 90.0), (3.0, 3.0, 3.0))
+def with_scan(folder: Path, **how: bool) -> Path:
+    """A scan e with a tumour, and as its label, predicted and by the expert, the truth; the scan's folder."""
+    image, _ = head_image((96.0, 114.0, 90.0), (3.0, 3.0, 3.0), **how)
     scan, truth = with_tumour(image, factor=3.0)
     write(scan, folder / "scans/e_0000.nii.gz")
     for place in ("predicted", "experts"):
         write(truth, folder / f"{place}/e.nii.gz")
-    assert scored(folder, images=folder / "scans") == 0
+    return folder / "scans"
+
+
+def test_scans_put_a_threshold_beside_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scored(folder, images=with_scan(folder)) == 0
     assert "Dice of a FLAIR threshold" in capsys.readouterr().out
     rows = {row["case"]: row for row in rows_of(folder / "scores" / TABLE)}
     assert float(rows["e"]["threshold_dice"]) > 0.9 and rows["a"]["threshold_dice"] == ""
@@ -168,12 +173,7 @@ def test_scans_put_a_threshold_beside_it(folder: Path, capsys: pytest.CaptureFix
 def test_a_scan_without_a_brain_mask_is_scored_all_the_same(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    image, _ = head_image((96.0, 114.0, 90.0), (3.0, 3.0, 3.0), skull=True)
-    scan, truth = with_tumour(image, factor=3.0)
-    write(scan, folder / "scans/e_0000.nii.gz")
-    for place in ("predicted", "experts"):
-        write(truth, folder / f"{place}/e.nii.gz")
-    assert scored(folder, images=folder / "scans") == 1
+    assert scored(folder, images=with_scan(folder, skull=True)) == 1
     assert "no FLAIR threshold: e: " in capsys.readouterr().out
     row = {row["case"]: row for row in rows_of(folder / "scores" / TABLE)}["e"]
     assert float(row["dice"]) == 1 and row["threshold_dice"] == ""
