@@ -66,12 +66,17 @@ def _for_training(asked: Stage1Run, dataset: Dataset, report: Report, has_split:
             "no split was written: it needs cases on both sides (two subjects, --val-fraction above 0)"
         )
     trainer = ""
-    drawn = any(row["tumours"] for row in rows)
-    if has_split and not drawn and not asked.channels:  # it takes FLAIR alone
-        trainer = f"nnUNetTrainerSynthTumour{'Diverse' * (asked.preset.name == 'diverse')}"
-        said.append(
-            "no training case has a tumour: the trainer draws them (nnU-Net v2, skull-stripped scans)"
-        )
+    if has_split and not any(row["tumours"] for row in rows):
+        if asked.preset.tumour_free_probability < 1:
+            said.append(
+                "no training case has a tumour, by chance: give more --variants, another --seed, or "
+                "--without-tumour 0"
+            )
+        elif not asked.channels:  # it takes FLAIR alone
+            trainer = f"nnUNetTrainerSynthTumour{'Diverse' * (asked.preset.name == 'diverse')}"
+            said.append(
+                "no training case has a tumour: the trainer draws them (nnU-Net v2, skull-stripped scans)"
+            )
     if report.failed:
         said.append("what failed is tried again by the same command")
     commands = [f"  {command}" for command in next_commands(dataset, has_split, trainer)]

@@ -48,3 +48,16 @@ def test_several_channels_have_no_trainer(
     assert prompt_multi_tumor.main(command) == 0
     said = capsys.readouterr().out
     assert "nnUNetv2_train 101 3d_fullres 0" in said and " -tr " not in said
+
+
+def test_training_cases_that_got_no_tumour_by_chance_are_told_of(
+    make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        make_head(f"in/sub{n}", seed=n, spacing=(3.0, 3.0, 3.0))
+    command = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "Dataset101_SynthTumour"), "--skull-strip"]
+    assert prompt_multi_tumor.main([*command, "--without-tumour", "0.999", "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "no training case has a tumour, by chance: give more --variants" in said and " -tr " not in said
+    assert prompt_multi_tumor.main([*command, "--without-tumour", "0", "--workers", "1", "--overwrite"]) == 0
+    assert "by chance" not in capsys.readouterr().out
