@@ -208,9 +208,9 @@ def is_run_here(block: str) -> bool:
 
 def test_all_blocks_are_commands() -> None:
     assert [block.count("\n") for block in BLOCKS[:2]] == [1, 1]
-    (loop,) = (block for block in BLOCKS if "pilot_network.py train" in block)
+    one, loop = (block for block in BLOCKS if "pilot_network.py train" in block)
     not_run = [block for block in BLOCKS if not is_run_here(block)]
-    assert not_run == [*BLOCKS[:3], BLOCKS[4], loop, BLOCKS[-1]]
+    assert not_run == [*BLOCKS[:3], one, BLOCKS[5], loop, BLOCKS[-1]] and "SUBJECTS/\n" in BLOCKS[5]
 
 
 def test_lines_for_clusters_are_those_that_tests_run() -> None:
