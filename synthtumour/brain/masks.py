@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from synthtumour.brain.measures import distance_mm
+from synthtumour.brain.measures import thinned
 from synthtumour.errors import InputError
-from synthtumour.volume.grid import Grid, bounding_box
+from synthtumour.volume.grid import Grid
 from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume, cure
 
@@ -19,7 +19,6 @@ SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 200.0, 2300.0
 LEAST_BACKGROUND = 0.15
 _MAKE_ONE = "make another one (HD-BET, SynthStrip)"
 _OUTER_MM = 6.0  # of a brain: its rim, for what does not belong there
-_COARSE_MM = 2.5
 _BRIGHT = 2.0  # times the median of the brain: orbits, fat and skin on FLAIR
 _MOST_BRIGHT = 0.01  # of the rim; HD-BET's masks of twenty heads have 0.002 at most
 
@@ -89,12 +88,7 @@ def has_bright_rim(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> bool:
 
     Orbits, fat and skin are, on FLAIR. `scan` and `brain` (bool) are [i, j, k] on `grid`.
     """
-    steps = np.maximum(
-        np.rint(_COARSE_MM / grid.spacing_mm).astype(int), 1
-    )  # every so many voxels are enough
-    i, j, k = (slice(s.start, s.stop, int(n)) for s, n in zip(bounding_box(brain), steps, strict=True))
-    part, inside = scan[i, j, k], np.pad(brain[i, j, k], 1)
-    depth = distance_mm(~inside, grid.spacing_mm * steps)[1:-1, 1:-1, 1:-1]
+    part, depth = thinned(scan, brain, grid)
     rim, inner = (depth > 0) & (depth <= _OUTER_MM), depth > _OUTER_MM
     if not (rim.any() and inner.any()):
         return False

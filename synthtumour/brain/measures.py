@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from synthtumour.volume.grid import Grid, bounding_box, grown
 
+_THINNED_MM = 2.5
 RIM_MM = (1.0, 6.0)  # the tissue around a tumour: beyond the voxels its border crosses, and near enough
 
 
@@ -116,6 +117,17 @@ def distance_mm(mask: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     image.SetSpacing(spacing_mm[::-1].tolist())  # it counts an array's axes from the last
     found = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
     return np.maximum(sitk.GetArrayFromImage(found), 0)
+
+
+def thinned(scan: np.ndarray, brain: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """`scan` at voxels 2.5 mm apart, and how deep (mm) each of them lies in the `brain` (bool), 0 outside.
+
+    Enough for what is told from shares and medians, and quick.
+    """
+    steps = np.maximum(np.rint(_THINNED_MM / grid.spacing_mm).astype(int), 1)
+    i, j, k = (slice(s.start, s.stop, int(n)) for s, n in zip(bounding_box(brain), steps, strict=True))
+    inside = np.pad(brain[i, j, k], 1)
+    return scan[i, j, k], distance_mm(~inside, grid.spacing_mm * steps)[1:-1, 1:-1, 1:-1]
 
 
 def measure(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from synthtumour.brain.measures import black_level, measure
+from synthtumour.brain.sequence import check_flair
 from synthtumour.errors import InputError
 from synthtumour.pilot.segment import Networks, Segmentation, networks_in, segmented
 from synthtumour.presets import Refinement
@@ -70,6 +71,7 @@ def make_prediction(loaded: tuple[Head, PredictSource, Networks], case: Case) ->
     """Write the label of one scan, and perhaps its probabilities and picture; what the manifest says."""
     head, source, networks = loaded
     scan = head.channels[0]
+    check_flair(scan.array, head.brain, head.grid, source.files.channels[0])
     if case.there:
         label = read_volume(case.there[0]).array > 0
         _draw(case, head, label, label, dict(case.made))
