@@ -1,3 +1,3 @@
 """SynthTumour: segment brain tumours without a single hand-drawn label."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -23,7 +23,7 @@ from synthtumour.pictures.layout import (
     PLANES,
     SKY_BLUE,
     TOPS,
-    VERMILLION,
+    VERMILION,
     WHITE,
     YELLOW,
     across_column,
@@ -36,7 +36,7 @@ from synthtumour.volume.volume import Volume
 # By the values of a label, what their outlines are called and their colour.
 Legend = Mapping[int, tuple[str, int]]
 WHOLE: Legend = {1: ("label outline", YELLOW)}
-BRATS: Legend = {1: ("core", SKY_BLUE), 2: ("oedema", YELLOW), 3: ("enhancing", VERMILLION)}
+BRATS: Legend = {1: ("core", SKY_BLUE), 2: ("oedema", YELLOW), 3: ("enhancing", VERMILION)}
 BRAIN: Legend = {1: ("brain mask", SKY_BLUE)}
 BEFORE: Legend = {1: ("label before", SKY_BLUE)}
 REFINED: Legend = {1: ("refined", YELLOW)}

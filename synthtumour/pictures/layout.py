@@ -10,11 +10,11 @@ import io
 from PIL import Image
 
 # Three of Okabe and Ito's colours (2008) that differ most, also to the colour-blind: CIE distance 33.
-_YELLOW, _SKY_BLUE, _VERMILLION = (240, 228, 66), (86, 180, 233), (213, 94, 0)
+_YELLOW, _SKY_BLUE, _VERMILION = (240, 228, 66), (86, 180, 233), (213, 94, 0)
 _GREYS = 253  # palette: grey levels, then the colours
 _PALETTE = [v for n in range(_GREYS) for v in 3 * (round(255 * n / (_GREYS - 1)),)]
-_PALETTE += [*_YELLOW, *_SKY_BLUE, *_VERMILLION]
-YELLOW, SKY_BLUE, VERMILLION = range(_GREYS, _GREYS + 3)  # in the palette
+_PALETTE += [*_YELLOW, *_SKY_BLUE, *_VERMILION]
+YELLOW, SKY_BLUE, VERMILION = range(_GREYS, _GREYS + 3)  # in the palette
 WHITE, FAINT = _GREYS - 1, 170
 
 CELL, LOW_CELL = 240, 200  # pixels: heads are longer than they are high

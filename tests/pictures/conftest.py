@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 from synthtumour.pictures.case import columns_of, preview_picture
 from synthtumour.volume.volume import Volume
 
-YELLOW, SKY_BLUE, VERMILLION = (240, 228, 66), (86, 180, 233), (213, 94, 0)
+YELLOW, SKY_BLUE, VERMILION = (240, 228, 66), (86, 180, 233), (213, 94, 0)
 
 
-OKABE_ITO = {(230, 159, 0), SKY_BLUE, (0, 158, 115), YELLOW, (0, 114, 178), VERMILLION, (204, 121, 167)}
+OKABE_ITO = {(230, 159, 0), SKY_BLUE, (0, 158, 115), YELLOW, (0, 114, 178), VERMILION, (204, 121, 167)}
 
 
 # Panels of a picture: 240 wide with gaps of 4; rows 240, 200 and 200 high below the headings.

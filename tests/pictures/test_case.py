@@ -15,7 +15,7 @@ from tests.conftest import ROOT, MakeHead
 from tests.pictures.conftest import (
     OKABE_ITO,
     SKY_BLUE,
-    VERMILLION,
+    VERMILION,
     YELLOW,
     is_colour,
     panel,
@@ -66,8 +66,8 @@ def test_brats_values_have_colours_that_the_colour_blind_tell_apart() -> None:
     labels[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = 1
     columns = columns_of("before", before, "after", after, labels, brain.array, BRATS)
     picture = panel(rgb(preview_picture(columns, ("phantom", ""))), 0, 2)
-    assert all(is_colour(picture, colour).sum() > 10 for colour in (YELLOW, SKY_BLUE, VERMILLION))
-    assert {YELLOW, SKY_BLUE, VERMILLION} < OKABE_ITO
+    assert all(is_colour(picture, colour).sum() > 10 for colour in (YELLOW, SKY_BLUE, VERMILION))
+    assert {YELLOW, SKY_BLUE, VERMILION} < OKABE_ITO
 
 
 def test_without_pillow_a_preview_is_refused_before_any_work(make_head: MakeHead, tmp_path: Path) -> None:

@@ -23,5 +23,5 @@ def test_grey_levels_and_colours_that_the_colour_blind_tell_apart() -> None:
     greys = shown[: layout.WHITE + 1]
     assert (greys == greys[:, :1]).all() and (np.diff(greys[:, 0].astype(int)) >= 1).all()
     assert greys[0].tolist() == [0] * 3 and greys[-1].tolist() == [255] * 3
-    colours = {tuple(shown[n].tolist()) for n in (layout.YELLOW, layout.SKY_BLUE, layout.VERMILLION)}
+    colours = {tuple(shown[n].tolist()) for n in (layout.YELLOW, layout.SKY_BLUE, layout.VERMILION)}
     assert colours < OKABE_ITO and len(colours) == 3
