@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from synthtumour.options.program import add_program_options, run  # noqa: E402
 
-FIGURES = ("overview", "presets", "selection", "stage1")
+FIGURES = ("failures", "overview", "presets", "selection", "stage1")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,10 +42,20 @@ def make_figures(args: argparse.Namespace) -> int:
         import PIL  # noqa: F401
     except ImportError as error:
         raise InputError(f"{error}; pip install -c requirements.txt matplotlib pillow") from error
+
+    def draw_failures(demo: Path, path: Path) -> None:
+        from synthtumour.pilot.scans import check_torch
+
+        check_torch()
+        from Figs import failures
+
+        failures.draw(demo, path)
+
     from Figs import overview, presets, selection, stage1
 
     demo, curve = ROOT / "DemoData", ROOT / "benchmarks" / "selection_curve.csv"
     draw = {
+        "failures": lambda path: draw_failures(demo, path),
         "overview": lambda path: overview.draw(demo, curve, path),
         "presets": lambda path: presets.draw(demo, path),
         "selection": lambda path: selection.draw(curve, path),

@@ -41,9 +41,14 @@ class Page:
         """A slice as `axial` gives it, from black (0) to `white`, with the outline of its `label`."""
         ax = self.axes(*corner, *size)
         ax.imshow(plane, cmap="gray", vmin=0, vmax=white, aspect="auto")
-        if label is not None and label.any():
-            ax.contour(label > 0, levels=[0.5], colors=[ORANGE], linewidths=1.3)
         ax.set_axis_off()
+        if label is not None:
+            self.outline(label)
+
+    def outline(self, label: np.ndarray, colour: str = ORANGE) -> None:
+        """The outline of `label` over the plane that was drawn last."""
+        if label.any():
+            self.figure.axes[-1].contour(label > 0, levels=[0.5], colors=[colour], linewidths=1.3)
 
 
 def fullest(label: np.ndarray) -> int:

@@ -1,0 +1,122 @@
+"""Figs/failures.png: where the package's weights fail, on simulated scans of DemoData.
+
+Each panel is the worst of some cases, so it says what kind of case fails and not how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from Figs.panels import BLUE, ORANGE, Page, axial, fullest, save
+from synthtumour.brain.masks import prepare_brain
+from synthtumour.files.names import brain_mask_beside
+from synthtumour.pilot.network import BOX, digest_of
+from synthtumour.pilot.segment import networks_in, segmented
+from synthtumour.presets import PRESETS, Preset
+from synthtumour.stage1.synthesis import Synthesis, recipient_of, synthesise
+from synthtumour.tumour.distractors import Caps, Distractors, disturb
+from synthtumour.volume.reading import read_volume
+from synthtumour.volume.volume import Volume
+
+CASES = 8
+ALONE = replace(PRESETS["diverse"], distractor_probability=0.0, num_tumours=(1, 1))
+MASS = replace(ALONE, mass_probability=1.0, min_volume_mm3=50_000.0, max_volume_mm3=120_000.0)
+SMALL = replace(ALONE, core_probability=0.0, min_volume_mm3=2_000.0, max_volume_mm3=4_000.0)
+
+
+class Case(NamedTuple):
+    """A scan, its brain, where tumour is, and what the network marks there; bool, canonical."""
+
+    scan: np.ndarray
+    brain: np.ndarray
+    tumour: np.ndarray
+    marked: np.ndarray
+
+
+def marked(scan: np.ndarray, brain: Volume, min_logit: float | None = None) -> np.ndarray:
+    networks = networks_in((BOX,), (digest_of(BOX),))
+    return segmented(scan, brain.array > 0, brain.grid, networks, min_logit).tumour
+
+
+def with_tumours(scan: Volume, brain: Volume, preset: Preset) -> Iterator[Case]:
+    recipient = recipient_of(scan, brain)
+    made = (synthesise(scan, brain, preset, seed=n, recipient=recipient) for n in count())
+    for case in islice((case for case in made if preset is not MASS or _is_large_and_dark(case)), CASES):
+        tumour = case.label.array > 0
+        yield Case(case.image.array, brain.array > 0, tumour, marked(case.image.array, brain))
+
+
+def _is_large_and_dark(case: Synthesis) -> bool:
+    core = case.record["tumours"][0]["core"]
+    return bool(core["fraction"] > 0.6 and core["kind"] in ("dark", "iso-intense"))
+
+
+def with_hyperintensities(scan: Volume, brain: Volume) -> Case:
+    """Broad ones along the ventricles, as in old brains, without the confidence gate."""
+    recipient = recipient_of(scan, brain)
+    caps = Distractors(caps=Caps(width_mm=12.0, factor=1.7, noise_mm=15.0, noise_offset=1))
+    image, _ = disturb(caps, scan.array, recipient.brain, recipient.tissue)
+    return Case(image, recipient.brain, np.zeros_like(recipient.brain), marked(image, brain, 0.0))
+
+
+def with_orbits(scan: Volume, brain: Volume) -> Case:
+    """A brain mask that holds both eyes: two bright balls at its front, without the confidence gate."""
+    mask = brain.array > 0
+    image = scan.array.astype(np.float32)
+    points = np.argwhere(mask)
+    front = brain.grid.to_ras(points)
+    for side in (-1, 1):
+        centre = (32.0 * side, front[:, 1].max() - 22.0, np.median(front[:, 2]) - 32.0)
+        axes = np.meshgrid(*map(np.arange, mask.shape), indexing="ij")
+        away = np.linalg.norm(brain.grid.to_ras(np.stack(axes, axis=-1)) - centre, axis=-1)
+        image[away < 12], mask[away < 12] = 2.2 * np.median(scan.array[mask]), True
+    return Case(image, mask, np.zeros_like(mask), marked(image, brain.with_array(mask.astype(np.uint8)), 0.0))
+
+
+def worst(cases: Iterator[Case]) -> Case:
+    """That of the least Dice."""
+
+    def dice(case: Case) -> float:
+        return 2 * (case.tumour & case.marked).sum() / (case.tumour.sum() + case.marked.sum())
+
+    return min(cases, key=dice)
+
+
+def draw(demo: Path, path: Path) -> None:
+    """Draw the failures with scans of `demo`."""
+    heads = {}
+    for name in ("sim-01", "sim-02"):
+        source = demo / name / "flair.nii.gz"
+        scan = read_volume(source)
+        heads[name] = scan, prepare_brain(scan, source, brain_mask_beside(source))
+    panels = {
+        "a large dark mass": worst(with_tumours(*heads["sim-01"], MASS)),
+        "a small tumour": worst(with_tumours(*heads["sim-01"], SMALL)),
+        "hyperintensities, no gate": with_hyperintensities(*heads["sim-02"]),
+        "eyes in the mask, no gate": with_orbits(*heads["sim-01"]),
+    }
+    width, height, gap = 2.12, 2.5, 0.1
+    page = Page(height_in=height + 0.75)
+    for n, (title, case) in enumerate(panels.items()):
+        left = 0.1 + n * (width + gap)
+        page.canvas.text(left, 0.08, title, size=10, weight="bold", va="top")
+        voxels_ml = heads["sim-01"][0].grid.voxel_ml
+        told = " and ".join(
+            f"{what} {np.count_nonzero(mask) * voxels_ml:.0f} ml"
+            for what, mask in (("tumour", case.tumour), ("marked", case.marked))
+        )
+        page.canvas.text(left, 0.3, told, size=9, va="top")
+        k = fullest(case.tumour if case.tumour.any() else case.marked)
+        i, j, _ = (slice(axis.min() - 2, axis.max() + 3) for axis in np.nonzero(case.brain))
+        image = np.where(case.brain, case.scan, 0)[i, j]
+        white = 1.3 * float(np.percentile(case.scan[case.brain], 99.5))
+        page.plane((left, 0.55), (width, height), axial(image, k), white)
+        page.outline(axial(case.tumour[i, j], k), ORANGE)
+        page.outline(axial(case.marked[i, j], k), BLUE)
+    save(page.figure, path, dpi=150)
