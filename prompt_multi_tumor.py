@@ -35,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    group = parser.add_argument_group("input and output")
+    group.add_argument(
         "--input",
         "-i",
         type=Path,
@@ -43,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="subject folders, a BIDS dataset, or nnU-Net cases CASE_0000.nii.gz (default: DemoData)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--output",
         "-o",
         type=Path,
@@ -51,9 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="dataset to write: TaskNNN_Name for nnU-Net v1, DatasetNNN_Name for v2 (default: %(default)s)",
     )
-    add_dataset_options(parser)
-    add_run_options(parser)
+    add_dataset_options(group)
     add_tumour_options(parser)
+    add_run_options(parser)
     rare = rarely_needed(parser)
     add_layout_options(rare)
     add_rare_tumour_options(rare)

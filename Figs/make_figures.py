@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from synthtumour.options.program import add_program_options, run  # noqa: E402
 
-FIGURES = ("failures", "overview", "presets", "selection", "stage1")
+FIGURES = ("cases", "failures", "mixed", "overview", "presets", "selection", "stage1")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,11 +51,13 @@ def make_figures(args: argparse.Namespace) -> int:
 
         failures.draw(demo, path)
 
-    from Figs import overview, presets, selection, stage1
+    from Figs import gallery, overview, presets, selection, stage1
 
     demo, curve = ROOT / "DemoData", ROOT / "benchmarks" / "selection_curve.csv"
     draw = {
+        "cases": lambda path: gallery.draw_cases(demo, path),
         "failures": lambda path: draw_failures(demo, path),
+        "mixed": lambda path: gallery.draw_mixed(demo, path),
         "overview": lambda path: overview.draw(demo, curve, path),
         "presets": lambda path: presets.draw(demo, path),
         "selection": lambda path: selection.draw(curve, path),

@@ -49,7 +49,10 @@ VARIANTS = {
     "no-distractors": ("--distractors", "0"),
     "no-growth": ("--shape", "noisy"),
     "one-tumour": ("--num-tumours", "1"),
-    "mass-effect": ("--mass-effect", "2", "8"),
+    "mass-effect": ("--mass-effect", "0", "8"),
+    "masses": ("--masses", "0.5"),
+    "more-distractors": ("--distractors", "0.8"),
+    "wider": ("--intensity-range", "2", "7"),
     "fainter": ("--intensity-range", "1.5", "6"),
     "no-tumour-free": ("--tumour-free-share", "0"),
 }

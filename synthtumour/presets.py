@@ -42,11 +42,13 @@ class Preset:
     # model 'glioma' only
     several_probability: float = 1.0  # how often num_tumours is drawn; else the least
     nodule_probability: float = 0.0  # how often a tumour is small and bright
+    mass_probability: float = 0.0  # how often a tumour is a mass with oedema on one side
     texture: float = 1.0  # its strength, as a multiple of what is drawn
     distractor_probability: float = 0.0  # how often a scan is disturbed
     tumour_free_probability: float = 0.0  # how often a training case of a dataset gets no tumour
     head_scale: tuple[float, float] = (1.0, 1.0)  # size of a dataset's training heads, of the scan's own
     mass_effect_mm: tuple[float, float] = (0.0, 0.0)  # how far tissue is pushed at most
+    pushing_from_mm3: float = 0.0  # smaller tumours do not push
     labels: str = "whole"  # or 'brats'
 
 
@@ -91,6 +93,8 @@ PRESETS = {
         val_task="scaled",
         distractor_probability=0.5,
         tumour_free_probability=0.2,
+        mass_effect_mm=(2.0, 8.0),
+        pushing_from_mm3=60_000.0,
     ),
 }
 DEFAULT_PRESET = "diverse"  # of the scripts: networks learn more from it (benchmarks/REALISM.md)
@@ -143,6 +147,11 @@ class GliomaRanges:
     circumscribed: Margin = Margin(cortex_speed=(0.5, 1.0), csf_speed=(0.2, 0.7), roughness=(0.2, 0.7))
     infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
     extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
+    mass_fraction: Range = (0.1, 0.9)  # of the tumour
+    mass_lean: Range = (
+        0.3,
+        2.0,
+    )  # log of how much faster oedema grows to one side than at right angles to it
     # nodules: from the least volume up to this many times it, their lift as parts of the highest
     nodule_volumes: float = 3.0
     nodule_lift: Range = (0.75, 1.25)
@@ -163,6 +172,12 @@ class GliomaRanges:
         CoreKind("cyst", 0.20, (0.1, 0.7), False, (0.0, 0.05), (0.5, 1.5), 0.85, 0.0),
         CoreKind("solid", 0.25, (1.1, 1.5), False, (0.03, 0.2), (1.0, 5.0), 0.0, 0.5),
         CoreKind("bright", 0.15, (1.05, 1.5), True, (0.03, 0.2), (1.0, 6.0), 0.0, 0.5),
+    )
+    masses: tuple[CoreKind, ...] = (
+        CoreKind("dark", 0.30, (0.35, 0.8), False, (0.03, 0.15), (1.0, 3.0), 0.5, 0.0),
+        CoreKind("iso-intense", 0.35, (0.85, 1.2), False, (0.03, 0.12), (1.0, 4.0), 0.4, 0.3),
+        CoreKind("bright", 0.20, (0.7, 1.2), True, (0.03, 0.15), (1.0, 5.0), 0.2, 0.5),
+        CoreKind("patchy", 0.15, (0.7, 1.3), False, (0.1, 0.25), (1.0, 4.0), 0.5, 0.3),
     )
     # distractors
     contrast_probability: float = 0.6

@@ -10,9 +10,9 @@ from synthtumour.options.tumours import preset_from
 from synthtumour.presets import CONTRASTS, Preset
 
 
-def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+def add_dataset_options(group: argparse._ArgumentGroup) -> None:
     """Those that most users need."""
-    parser.add_argument(
+    group.add_argument(
         "--subjects",
         nargs="+",
         action="extend",
@@ -21,31 +21,31 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         help="only these subjects or scans; the split stays that of the whole folder (for a leading dash: "
         "--subjects=-NAME)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--variants", type=int, default=1, metavar="N", help="synthetic cases a scan (default: %(default)s)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--val-fraction",
         type=float,
         default=0.5,
         metavar="F",
         help="part of the subjects that goes to the validation task (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--add-untouched",
         type=float,
         default=0.0,
         metavar="F",
         help="part of the training scans that is added untouched, with an empty label (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--without-tumour",
         type=float,
         metavar="P",
         help="how often a training case gets no tumour (with preset diverse, distractors only); 1 leaves all "
         "as they are, for the trainer that draws tumours; default: the preset's",
     )
-    parser.add_argument(
+    group.add_argument(
         "--head-scale",
         type=float,
         nargs=2,
@@ -53,7 +53,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         help="write training cases with heads, tumours in them, of this many times their size: voxels stay, "
         "their size changes (default: as scanned)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--channels",
         nargs="+",
         choices=CONTRASTS,
@@ -62,8 +62,8 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         help="channels of every head beside FLAIR: t1, t1ce, t2, in CONTRAST.nii.gz beside each scan, on its "
         "grid; they get the same tumours (preset diverse)",
     )
-    add_hidden_alias(parser, "--tumour-free-fraction", "--add-untouched", type=float)
-    add_hidden_alias(parser, "--tumour-free-probability", "--without-tumour", type=float)
+    add_hidden_alias(group, "--tumour-free-fraction", "--add-untouched", type=float)
+    add_hidden_alias(group, "--tumour-free-probability", "--without-tumour", type=float)
 
 
 def add_layout_options(group: argparse._ArgumentGroup) -> None:

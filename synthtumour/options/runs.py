@@ -13,43 +13,44 @@ HDBET = "hdbet"  # the word that --brain-mask takes in place of a file
 
 def add_run_options(parser: argparse.ArgumentParser, draws: bool = True) -> None:
     """Options of a run over many cases, with a seed if it `draws` anything, and those of every script."""
+    group = parser.add_argument_group("the run")
     if draws:
-        parser.add_argument(
+        group.add_argument(
             "--seed", "-s", type=seed, default=0, help="same seed, same cases (default: %(default)s)"
         )
-    parser.add_argument(
+    group.add_argument(
         "--workers", "-w", type=int, metavar="N", help="worker processes (default: the usable cores)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--dask",
         metavar="ADDRESS",
         help="let the workers of a Dask cluster do it, whose scheduler is at this address (tcp://HOST:8786)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--shard",
         metavar="I/N",
         help="make part I of N, as a run of its own beside the others (docs/clusters.md); --finalise then",
     )
-    parser.add_argument(
+    group.add_argument(
         "--finalise",
         action="store_true",
         help="put together what the shards have made, and say what is missing",
     )
-    parser.add_argument(
+    group.add_argument(
         "--overwrite", action="store_true", help="make all cases again, in place of what an earlier run made"
     )
-    parser.add_argument(
+    group.add_argument(
         "--preview",
         action="store_true",
         help="a picture of every case, and contact_sheet.png of some of them (needs Pillow)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--brain-mask",
         choices=(HDBET,),
         help="make the brain masks that are missing with HD-BET, once, beside the output (needs "
         "requirements-hdbet.txt)",
     )
-    talk = parser.add_mutually_exclusive_group()
+    talk = group.add_mutually_exclusive_group()
     talk.add_argument(
         "--quiet",
         "-q",

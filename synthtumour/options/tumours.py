@@ -12,9 +12,29 @@ from synthtumour.errors import InputError, require
 from synthtumour.files.checks import check_file
 from synthtumour.presets import DEFAULT_PRESET, INFILTRATIVE, MIXED, PRESETS, SHAPES, VAL_TASKS, Preset
 
+DIVERSE = PRESETS["diverse"]
+
+
+def _by_preset(field: str) -> str:
+    """What the presets have, the default one first: for --help."""
+
+    def said(value: object) -> str:
+        if isinstance(value, tuple):
+            low, high = value
+            return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    names = sorted(PRESETS, key=lambda name: name != DEFAULT_PRESET)
+    first, *others = (said(getattr(PRESETS[name], field)) for name in names)
+    different = [
+        f"; {name}: {value}" for name, value in zip(names[1:], others, strict=True) if value != first
+    ]
+    return f"(default: {first}{''.join(different)})"
+
 
 def add_tumour_options(parser: argparse.ArgumentParser) -> None:
     """Those that most users need."""
+    low, high = DIVERSE.mass_effect_mm
     group = parser.add_argument_group("tumours", "whatever a preset fixes can be overridden")
     group.add_argument(
         "--preset",
@@ -23,43 +43,59 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         help="named parameter set (default: %(default)s)",
     )
     group.add_argument(
-        "--min-volume", "-miv", type=float, metavar="MM3", help="smallest volume before noise and clipping"
+        "--min-volume",
+        "-miv",
+        type=float,
+        metavar="MM3",
+        help=f"smallest volume before noise and clipping {_by_preset('min_volume_mm3')}",
     )
     group.add_argument(
-        "--max-volume", "-mav", type=float, metavar="MM3", help="largest volume before noise and clipping"
+        "--max-volume",
+        "-mav",
+        type=float,
+        metavar="MM3",
+        help=f"largest volume before noise and clipping {_by_preset('max_volume_mm3')}",
     )
     group.add_argument(
         "--volumes-path",
         "-p",
         type=Path,
         metavar="CSV",
-        help="draw volumes from the column 'Volume' (mm^3) of this file instead",
+        help="draw volumes from the column 'Volume' (mm^3) of this file instead (default: from that range)",
     )
     group.add_argument(
         "--shape",
         choices=(*SHAPES, INFILTRATIVE),
-        help="shape model (infiltrative, the default of preset diverse, grows through the scan's own tissue)",
+        help=f"shape model; infiltrative, of preset diverse, grows through the scan's own tissue "
+        f"{_by_preset('shape')}",
     )
     group.add_argument(
         "--num-tumours",
         type=int,
         nargs="+",
         metavar="N",
-        help="how many tumours that do not merge: one number, or the least and the most",
+        help="how many tumours that do not merge: one number, or the least and the most "
+        f"{_by_preset('num_tumours')}",
     )
     group.add_argument(
-        "--core-probability", type=float, metavar="P", help="how often a tumour has a core, 0 to 1"
+        "--core-probability",
+        type=float,
+        metavar="P",
+        help=f"how often a tumour has a core, 0 to 1 {_by_preset('core_probability')}",
     )
     group.add_argument(
         "--intensity-range",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="brightness of a tumour as a multiple of the scan's; with preset diverse, how many robust "
-        "standard deviations of tissue above the brain's median",
+        help="brightness of a tumour: robust standard deviations of tissue above the brain's median; with "
+        f"preset paper, multiples of the scan {_by_preset('intensity_range')}",
     )
     group.add_argument(
-        "--buffer-sigma", type=float, metavar="MM", help="Gaussian sigma of the buffer layer round a tumour"
+        "--buffer-sigma",
+        type=float,
+        metavar="MM",
+        help=f"Gaussian sigma of the buffer layer round a tumour {_by_preset('buffer_sigma_mm')}",
     )
     group.add_argument(
         "--mass-effect",
@@ -67,7 +103,8 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="MM",
         help="push tissue away from a tumour by this much at most, or by a draw between two numbers "
-        "(preset diverse; default: none)",
+        f"(preset diverse; default: {low:g} to {high:g} for tumours from {DIVERSE.pushing_from_mm3:g} mm^3, "
+        "0 for none)",
     )
     group.add_argument(
         "--labels",
@@ -80,7 +117,7 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="P",
         help="how often a scan gets unlabelled bright spots, bright cortex, bias and the like, 0 to 1 "
-        "(preset diverse)",
+        f"(preset diverse; default: {DIVERSE.distractor_probability:g})",
     )
     group.add_argument("--skull-strip", action="store_true", help="set everything outside the brain to zero")
 
@@ -91,13 +128,15 @@ def add_rare_tumour_options(group: argparse._ArgumentGroup) -> None:
         "--val-task",
         choices=(*VAL_TASKS, MIXED),
         help="rule of the validation task: the scan brightened (scaled, the paper's), one intensity (flat), "
-        "bright shells about a dark inside (rings), or one of these for each case (mixed)",
+        "bright shells about a dark inside (rings), or one of these for each case (mixed) "
+        f"{_by_preset('val_task')}",
     )
     group.add_argument(
         "--location-prior",
         type=Path,
         metavar="PATH",
-        help="map on the scan's grid of how probable it is that a tumour starts at a voxel",
+        help="map on the scan's grid of how probable it is that a tumour starts at a voxel (default: the "
+        "scan's own tissue; paper: the brain)",
     )
     group.add_argument(
         "--nodules",
@@ -107,16 +146,25 @@ def add_rare_tumour_options(group: argparse._ArgumentGroup) -> None:
         "(preset diverse; default: never)",
     )
     group.add_argument(
+        "--masses",
+        type=float,
+        metavar="P",
+        help="how often a tumour is a mass (dark, like tissue, bright or patchy) with oedema on one side, "
+        "0 to 1 (preset diverse; default: never)",
+    )
+    group.add_argument(
         "--texture",
         type=float,
         metavar="F",
-        help="strength of texture in tumours, as a multiple of the preset's, 0 for none (preset diverse)",
+        help="strength of texture in tumours, as a multiple of the preset's, 0 for none (preset diverse; "
+        f"default: {DIVERSE.texture:g})",
     )
     group.add_argument(
         "--shape-engine",
         choices=("formula", "resector"),
         default="formula",
-        help="'resector' renders shapes through the real package resector (slow; must be installed)",
+        help="'resector' renders shapes through the real package resector (slow; must be installed; default: "
+        "%(default)s)",
     )
 
 
@@ -141,6 +189,7 @@ def _changes(args: argparse.Namespace) -> dict[str, object]:
         ("val_task", "val_task"),
         ("labels", "labels"),
         ("nodules", "nodule_probability"),
+        ("masses", "mass_probability"),
         ("texture", "texture"),
         ("distractors", "distractor_probability"),
         ("core_probability", "core_probability"),
@@ -153,6 +202,7 @@ def _changes(args: argparse.Namespace) -> dict[str, object]:
     if args.mass_effect is not None:
         require(len(args.mass_effect) <= 2, "--mass-effect takes one number of mm, or the least and the most")
         changes["mass_effect_mm"] = (args.mass_effect[0], args.mass_effect[-1])
+        changes["pushing_from_mm3"] = 0.0
     if args.num_tumours is not None:
         require(len(args.num_tumours) <= 2, "--num-tumours takes one number, or the least and the most")
         changes["num_tumours"] = (args.num_tumours[0], args.num_tumours[-1])
@@ -169,7 +219,7 @@ def _changes(args: argparse.Namespace) -> dict[str, object]:
 def _check_model(args: argparse.Namespace, preset: Preset) -> None:
     """Raise InputError for options that the preset's model, or this machine, does not have."""
     if preset.model != "glioma":
-        for option in ("mass_effect", "labels", "nodules", "texture", "distractors"):
+        for option in ("mass_effect", "labels", "nodules", "masses", "texture", "distractors"):
             given = getattr(args, option) is not None
             require(not given, f"--{option.replace('_', '-')} needs --preset diverse")
         require(preset.shape != INFILTRATIVE, "--shape infiltrative needs --preset diverse")
@@ -187,6 +237,7 @@ def _check_numbers(preset: Preset) -> None:
     """Raise InputError for numbers that make no sense."""
     for option, chance in (
         ("nodules", preset.nodule_probability),
+        ("masses", preset.mass_probability),
         ("distractors", preset.distractor_probability),
         ("core-probability", preset.core_probability),
     ):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from synthtumour.presets import GLIOMA, Preset
-from synthtumour.tumour.growth import NOISE_OFFSETS, noise_in, radius_mm
+from synthtumour.tumour.growth import NOISE_OFFSETS, Border, noise_in, radius_mm
 from synthtumour.tumour.tissue import Tissue
 from synthtumour.volume.grid import Box
 
@@ -28,7 +28,7 @@ _LARGEST_RESIDUE = 0.25  # of the median: what the scan's own detail comes up to
 class Core:
     """What lies inside the oedema; `level` and `rim_level` are multiples of the tissue level."""
 
-    kind: str  # 'necrotic', 'cyst', 'solid' or 'bright'
+    kind: str  # the name of one of `GLIOMA.cores` or `GLIOMA.masses`
     centre_ras_mm: tuple[float, float, float]
     fraction: float  # of the whole tumour's volume
     level: float
@@ -83,11 +83,15 @@ def draw_core(
     appearance: Appearance,
     centre_ras_mm: tuple[float, float, float],
     volume_mm3: float,
+    mass_fraction: float = 0.0,
 ) -> Core | None:
-    """Draw a core of a tumour of `volume_mm3` about `centre_ras_mm`, with the preset's probability."""
-    if rng.random() >= preset.core_probability:
+    """Draw a core of a tumour of `volume_mm3` about `centre_ras_mm`, with the preset's probability.
+
+    That of a tumour with a mass, which always has one, is the mass.
+    """
+    if rng.random() >= preset.core_probability and not mass_fraction:
         return None
-    kinds = GLIOMA.cores
+    kinds = GLIOMA.masses if mass_fraction else GLIOMA.cores
     chances = np.array([kind.share for kind in kinds])
     kind = kinds[int(rng.choice(len(kinds), p=chances / chances.sum()))]
     spread = GLIOMA.core_offset * radius_mm(volume_mm3)
@@ -99,7 +103,7 @@ def draw_core(
     return Core(
         kind=kind.name,
         centre_ras_mm=(x, y, z),
-        fraction=float(rng.uniform(*GLIOMA.core_fraction)),
+        fraction=mass_fraction or float(rng.uniform(*GLIOMA.core_fraction)),
         level=level,
         texture=preset.texture * float(rng.uniform(*kind.texture)),
         edge_mm=float(rng.uniform(*kind.edge_mm)),
@@ -125,7 +129,7 @@ def in_contrast(
     appearance = replace(appearance, factor=max(oedema, 0.4))
     if core is None:
         return appearance, None
-    fluid = core.kind in ("necrotic", "cyst")
+    fluid = core.kind in ("necrotic", "cyst", "dark")
     if contrast == "t2":
         level, rim = 1 + lift * unit * (1.3 if fluid else 0.9), appearance.factor
     else:
@@ -141,11 +145,11 @@ def paint(
     core: Core | None,
     centre_ras_mm: tuple[float, float, float],
     volume_mm3: float,
-    border_mm: np.ndarray,
-    box: Box,
+    border: Border,
     tissue: Tissue,
 ) -> Painted:
-    """Intensities of a tumour from the distance to its border (negative inside) on the coarse `box`."""
+    """Intensities of a tumour with this `border`."""
+    box, border_mm, mass_mm = border
     inside = border_mm < 0
     depth = np.clip(border_mm / min(np.percentile(border_mm[inside], 10), -1e-3), 0, 1)
     fine = noise_in(box, tissue, centre_ras_mm, appearance.texture_mm, appearance.noise_offset, 2)
@@ -155,6 +159,20 @@ def paint(
     level *= tissue.level[box]
     if core is None:
         return Painted(level, None, None)
+    if mass_mm is not None:
+        # Its ring lies inside it, so that it goes all round where there is no oedema.
+        core_mm = np.maximum(mass_mm + core.rim_mm, border_mm)
+    else:
+        core_mm = _core_mm(core, volume_mm3, border_mm, box, tissue)
+    core_mm = ndimage.gaussian_filter(core_mm, _SOFT_CORE_MM / tissue.spacing_mm, mode="nearest", truncate=2)
+    grain = noise_in(box, tissue, centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
+    core_level = core.level * (1 + 2 * core.texture * grain) * tissue.level[box]
+    return Painted(level, core_level, core_mm)
+
+
+def _core_mm(core: Core, volume_mm3: float, border_mm: np.ndarray, box: Box, tissue: Tissue) -> np.ndarray:
+    """How far beyond the border of a core that is no mass each voxel of the coarse `box` is."""
+    inside = border_mm < 0
     bumps_mm = max(6.0, volume_mm3 ** (1 / 3) / 3)
     bumps = noise_in(box, tissue, core.centre_ras_mm, bumps_mm, core.noise_offset, 2)
     away = np.linalg.norm(tissue.points_ras(box) - core.centre_ras_mm, axis=-1)
@@ -165,11 +183,7 @@ def paint(
     solid = np.pad(tissue.brain[box] & ~tissue.ventricle[box], 1)
     wall_mm = ndimage.distance_transform_edt(solid, sampling=tissue.spacing_mm)[1:-1, 1:-1, 1:-1]
     half = tissue.spacing_mm.min() / 2  # a wall runs between voxels
-    core_mm = np.maximum(core_mm, np.maximum(border_mm, half - wall_mm) + about)
-    core_mm = ndimage.gaussian_filter(core_mm, _SOFT_CORE_MM / tissue.spacing_mm, mode="nearest", truncate=2)
-    grain = noise_in(box, tissue, centre_ras_mm, 0.7 * appearance.texture_mm, core.noise_offset + 1, 2)
-    core_level = core.level * (1 + 2 * core.texture * grain) * tissue.level[box]
-    return Painted(level, core_level, core_mm)
+    return np.maximum(core_mm, np.maximum(border_mm, half - wall_mm) + about)
 
 
 def with_core(

@@ -37,21 +37,17 @@ from synthtumour.tumour.distractors import (
     disturb,
     draw_distractors,
 )
-from synthtumour.tumour.growth import Growth, draw_growth, draw_volume_mm3, grow, grow_shape
+from synthtumour.tumour.growth import Border, Growth, draw_growth, draw_volume_mm3, grow, grow_shape
 from synthtumour.tumour.intensity import Hyperintensity, validation_task
 from synthtumour.tumour.placing import Recipient
 from synthtumour.tumour.shape import TumourShape, draw_shape
 from synthtumour.tumour.tissue import Tissue, location_prior, tissue_of_channel
-from synthtumour.volume.grid import Box
 from synthtumour.volume.writing import with_changes
 
 _MAX_DRAWS = 100
 _APART_MM = 4.0  # between the borders of two tumours
 _LARGEST_SHARE = 0.25  # of the brain, in one tumour
 _LARGEST_ASKED = 0.5  # the same, where all volumes that are asked for are larger than that
-Border = tuple[
-    Box, np.ndarray
-]  # a box of the coarse grid, and how far (mm) each of its voxels is beyond the border
 
 
 @dataclass(frozen=True)
@@ -204,13 +200,13 @@ def _render_tumours(
     rendering, brain, tissue = scene.rendering, recipient.brain, recipient.tissue
     image = scan.astype(np.float32)
     label = np.zeros_like(brain, np.uint8)
-    for tumour, (box, border_mm) in zip(scene.tumours, placed, strict=True):
+    for tumour, border in zip(scene.tumours, placed, strict=True):
         if tumour.push_mm > 0 and rendering.task == "train":
-            field = displacement(border_mm, box, tissue, tumour.push_mm)
-            image = pushed(image, brain, field, box, tissue)
-        seen = _cropped(box, border_mm, _edge_mm(tumour.intensity, rendering))
+            field = displacement(border.border_mm, border.box, tissue, tumour.push_mm)
+            image = pushed(image, brain, field, border.box, tissue)
+        seen = _cropped(border, _edge_mm(tumour.intensity, rendering))
         _render_one(
-            tumour, rendering, image, label, tissue.room(recipient.array, brain, seen[0]), shown, *seen
+            tumour, rendering, image, label, tissue.room(recipient.array, brain, seen.box), shown, seen
         )
     return image, label
 
@@ -265,13 +261,16 @@ def _draw_one(
         if shape.volume_mm3 > room_mm3:
             continue
         hit = _border(shape, tissue, rendering, appearance)
-        if hit is None or not (hit[1] < 0).any():
+        if hit is None or not (hit.border_mm < 0).any():
             continue
-        box, border_mm = hit
-        if (taken[box] & (border_mm < _APART_MM)).any():
+        about = hit.border_mm < _APART_MM
+        if (taken[hit.box] & about).any():
             continue
-        taken[box] |= border_mm < _APART_MM
-        core = draw_core(rng, preset, appearance, shape.centre_ras_mm, shape.volume_mm3)
+        taken[hit.box] |= about
+        mass = shape.mass_fraction if isinstance(shape, Growth) else 0.0
+        core = draw_core(rng, preset, appearance, shape.centre_ras_mm, shape.volume_mm3, mass)
+        if shape.volume_mm3 < preset.pushing_from_mm3:
+            push_mm = 0.0
         return Glioma(shape, core, appearance, push_mm), hit
     return None
 
@@ -319,19 +318,19 @@ def _render_one(
     label: np.ndarray,
     room: np.ndarray,
     tissue: Tissue,
-    box: Box,
-    border_mm: np.ndarray,
+    border: Border,
 ) -> None:
     """Paint one tumour into `image` and mark it in `label`, both changed in place.
 
-    `room`, on the scan's voxels under `box`, is 1 where a tumour can be and 0 where it cannot.
+    `room`, on the scan's voxels under the box of `border`, is 1 where a tumour can be and 0 where it cannot.
     """
     appearance, shape, core = tumour.intensity, tumour.shape, tumour.core
+    box = border.box
     fine = tissue.fine_box(box, image.shape)
     edge_mm = _edge_mm(appearance, rendering)
-    weight = ramp(tissue.refined(border_mm, box, fine), edge_mm) * room
+    weight = ramp(tissue.refined(border.border_mm, box, fine), edge_mm) * room
     inside = weight > rendering.label_threshold
-    painted = paint(appearance, core, shape.centre_ras_mm, shape.volume_mm3, border_mm, box, tissue)
+    painted = paint(appearance, core, shape.centre_ras_mm, shape.volume_mm3, border, tissue)
     core_mm = None if painted.core_mm is None else tissue.refined(painted.core_mm, box, fine)
     part = image[fine]
     if rendering.task == "train":
@@ -363,15 +362,16 @@ def _by_shifted_rule(
     return image
 
 
-def _cropped(box: Box, border_mm: np.ndarray, margin_mm: float) -> tuple[Box, np.ndarray]:
-    """The part of a coarse box where a tumour can be seen, with one voxel round it."""
-    near = border_mm < margin_mm
+def _cropped(border: Border, margin_mm: float) -> Border:
+    """The part of the coarse box where a tumour can be seen, with one voxel round it."""
+    near = border.border_mm < margin_mm
     cut = []
     for axis, n in enumerate(near.shape):
         along = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))
         cut.append(slice(max(int(along[0]) - 1, 0), min(int(along[-1]) + 2, n)))
-    i, j, k = (slice(b.start + c.start, b.start + c.stop) for b, c in zip(box, cut, strict=True))
-    return (i, j, k), border_mm[tuple(cut)]
+    i, j, k = (slice(b.start + c.start, b.start + c.stop) for b, c in zip(border.box, cut, strict=True))
+    mass_mm = None if border.mass_mm is None else border.mass_mm[tuple(cut)]
+    return Border((i, j, k), border.border_mm[tuple(cut)], mass_mm)
 
 
 def _tuples(drawn: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -25,13 +26,25 @@ from synthtumour.volume.grid import Box, Grid, bounding_box, box_around, grown, 
 _VENTRICLE_SPEED = 0.01
 _FAR_MM = 60.0
 _SOFT_MM = 2.0  # sigma; else a border along a sulcus or a ventricle has the coarse grid's steps
+_MASS_ROUGHNESS = 0.8  # of a mass, as a part of the tumour's
 _NEVER = 1e5  # of the front's arrival, in mm of white matter
 NOISE_OFFSETS = 10_000  # noise is read this far from the origin, in steps that share no pattern
 
 
+class Border(NamedTuple):
+    """Where a tumour lies: how far (mm) each voxel of a box of the coarse grid is beyond its border."""
+
+    box: Box
+    border_mm: np.ndarray  # negative inside
+    mass_mm: np.ndarray | None = None  # the same of its mass, if it has one
+
+
 @dataclass(frozen=True)
 class Growth:
-    """One drawn infiltrative shape; speeds are relative to white matter."""
+    """One drawn infiltrative shape; speeds are relative to white matter.
+
+    A tumour with a mass is that, and oedema that grows from its surface.
+    """
 
     kind: str  # 'infiltrative'
     volume_mm3: float
@@ -42,6 +55,12 @@ class Growth:
     roughness: float
     noise_mm: float
     noise_offset: int
+    mass_fraction: float = 0.0  # of the volume; 0: no mass
+    lean_ras: tuple[float, float, float] = (
+        0.0,
+        0.0,
+        0.0,
+    )  # where oedema grows to, and the log of how much faster
 
 
 def draw_growth(
@@ -65,6 +84,11 @@ def draw_growth(
         for _ in range(int(rng.integers(GLIOMA.lobes[0], GLIOMA.lobes[1] + 1)) - 1)
     ]
     margin = GLIOMA.circumscribed if rng.random() < GLIOMA.circumscribed_probability else GLIOMA.infiltrative
+    mass_fraction, lean = 0.0, np.zeros(3)
+    if rng.random() < preset.mass_probability:
+        mass_fraction = float(rng.uniform(*GLIOMA.mass_fraction))
+        lean = rng.normal(size=3)
+        lean *= rng.uniform(*GLIOMA.mass_lean) / np.linalg.norm(lean)
     return Growth(
         kind="infiltrative",
         volume_mm3=volume,
@@ -75,16 +99,21 @@ def draw_growth(
         roughness=float(rng.uniform(*margin.roughness)),
         noise_mm=float(rng.uniform(*GLIOMA.noise_radii)) * max(radius, 8.0),
         noise_offset=int(rng.integers(NOISE_OFFSETS)),
+        mass_fraction=mass_fraction,
+        lean_ras=(float(lean[0]), float(lean[1]), float(lean[2])),
     )
 
 
-def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndarray] | None:
-    """Coarse box and, on it, how far (mm of white matter) each voxel is beyond the tumour's border.
+def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> Border | None:
+    """The border of a tumour in mm of white matter, or in straight ones if it has a mass.
 
-    Negative inside; further away than `margin_mm` it is a rough guess. None if no seed lies in tissue.
+    Further away than `margin_mm` it is a rough guess. None if no seed lies in tissue.
     """
     spacing = tissue.spacing_mm
-    points = np.array(growth.centre_ras_mm) + np.reshape((0.0, 0.0, 0.0, *growth.lobes_mm), (-1, 3))
+    lobes = np.reshape((0.0, 0.0, 0.0, *growth.lobes_mm), (-1, 3))
+    if growth.mass_fraction:
+        lobes *= growth.mass_fraction ** (1 / 3)
+    points = np.array(growth.centre_ras_mm) + lobes
     seeds = np.rint(tissue.grid.to_index(points)).astype(int)
     seeds = seeds[np.all((seeds >= 0) & (seeds < tissue.grid.shape), axis=1)]
     seeds = seeds[(tissue.brain & ~tissue.ventricle)[tuple(seeds.T)]]
@@ -101,17 +130,55 @@ def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndar
     speed[tissue.ventricle[box][brain]] = _VENTRICLE_SPEED
     noise = noise_in(box, tissue, growth.centre_ras_mm, growth.noise_mm, growth.noise_offset, 2, brain)
     speed *= np.exp(2 * growth.roughness * noise[brain])
+    count = max(round(growth.volume_mm3 / 1000 / tissue.grid.voxel_ml), 1)
+    matterless = tissue.ventricle[box]
+    away_mm = away_mm[brain]
+    starts, mass_mm = seeds - low, None
+    if growth.mass_fraction:
+        # It displaces tissue of any kind; only what bounds it makes it rough.
+        spread = np.where(
+            matterless[brain], _VENTRICLE_SPEED, np.exp(_MASS_ROUGHNESS * growth.roughness * noise[brain])
+        )
+        beyond = _beyond_mm(
+            spread, brain, starts, max(round(growth.mass_fraction * count), 1), away_mm, margin_mm, spacing
+        )
+        if beyond is None:
+            return None
+        mass = beyond < 0
+        mass_mm = _signed_distance_mm(mass, spacing)
+        starts = np.argwhere(mass)  # all of it: a front from its surface would be late in its middle
+        towards = tissue.points_ras(box)[brain] - growth.centre_ras_mm
+        towards /= np.maximum(np.linalg.norm(towards, axis=-1, keepdims=True), 1e-6)
+        speed *= np.exp(towards @ growth.lean_ras)
+    border_mm = _beyond_mm(speed, brain, starts, count, away_mm, margin_mm, spacing)
+    if border_mm is None:
+        return None
+    if mass_mm is not None:  # without oedema its border is steep in time, and would be in steps
+        border_mm = _signed_distance_mm((border_mm < 0) | (mass_mm < 0), spacing)
+        border_mm[~brain] = _FAR_MM
+    _soften(border_mm, brain & ~matterless, margin_mm, tissue.grid)
+    return Border(box, border_mm, mass_mm)
+
+
+def _beyond_mm(
+    speed: np.ndarray,
+    brain: np.ndarray,
+    starts: np.ndarray,
+    count: int,
+    away_mm: np.ndarray,
+    margin_mm: float,
+    spacing_mm: np.ndarray,
+) -> np.ndarray | None:
+    """How much later than the first `count` voxels of `brain` a front from `starts` (n, 3) is anywhere."""
     front = np.zeros(brain.shape, np.float32)
     front[brain] = speed
     image = sitk.GetImageFromArray(front.transpose(2, 1, 0))
-    image.SetSpacing(spacing.tolist())
-    count = max(round(growth.volume_mm3 / 1000 / tissue.grid.voxel_ml), 1)
+    image.SetSpacing(spacing_mm.tolist())
     # No further than it must: at its mean speed the front would fill the nearest voxels in this time.
-    away_mm = away_mm[brain]
     nearest = np.argpartition(away_mm, min(count, len(away_mm) - 1))[:count]
     full = float(away_mm[nearest].max() / speed[nearest].mean())
     for stop in (1.1 * full + margin_mm, 1.5 * full + margin_mm, _NEVER):
-        arrival = sitk.FastMarching(image, trialPoints=(seeds - low).tolist(), stoppingValue=stop)
+        arrival = sitk.FastMarching(image, trialPoints=starts.tolist(), stoppingValue=stop)
         time = sitk.GetArrayFromImage(arrival).transpose(2, 1, 0)
         reached = np.sort(time[brain & (time < stop)])
         if len(reached) > count and reached[count] + margin_mm < stop:
@@ -119,9 +186,15 @@ def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> tuple[Box, np.ndar
     if len(reached) < 2:
         return None
     border = reached[min(count, len(reached) - 1)]
-    border_mm = np.where(brain, np.minimum(time - border, _FAR_MM), _FAR_MM).astype(np.float32)
-    _soften(border_mm, brain & ~tissue.ventricle[box], margin_mm, tissue.grid)
-    return box, border_mm
+    return np.where(brain, np.minimum(time - border, _FAR_MM), _FAR_MM).astype(np.float32)
+
+
+def _signed_distance_mm(inside: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """To the border of `inside` (bool), negative inside, at most `_FAR_MM`; nothing beyond the array is."""
+    inner = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    outer = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
+    half = spacing_mm.min() / 2  # the border runs between voxels
+    return np.where(inside, half - inner, np.minimum(outer - half, _FAR_MM)).astype(np.float32)
 
 
 def _soften(border_mm: np.ndarray, known: np.ndarray, margin_mm: float, grid: Grid) -> None:
@@ -154,7 +227,7 @@ def _distance_mm(seeds: np.ndarray, tissue: Tissue, box: Box) -> np.ndarray:
     return np.sqrt(nearest)
 
 
-def grow_shape(shape: TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np.ndarray] | None:
+def grow_shape(shape: TumourShape, tissue: Tissue, engine: str) -> Border | None:
     """As `grow`, for a shape that does not heed tissue: signed distance (mm) to its border."""
     hit = rasterise(shape, tissue.brain & ~tissue.ventricle, tissue.grid, engine)
     if hit is None:
@@ -162,12 +235,7 @@ def grow_shape(shape: TumourShape, tissue: Tissue, engine: str) -> tuple[Box, np
     box = grown(hit[0], 12.0, tissue.grid)
     inside = np.zeros([s.stop - s.start for s in box], bool)
     inside[relative(hit[0], box)] = hit[1]
-    spacing = tissue.spacing_mm
-    padded = np.pad(inside, 1)
-    inner = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1]
-    outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
-    half = spacing.min() / 2  # the border runs between voxels
-    return box, np.where(inside, half - inner, np.minimum(outer - half, _FAR_MM)).astype(np.float32)
+    return Border(box, _signed_distance_mm(inside, tissue.spacing_mm))
 
 
 def draw_volume_mm3(rng: np.random.Generator, preset: Preset) -> float:

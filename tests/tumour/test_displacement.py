@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from synthtumour.presets import PRESETS
+from synthtumour.stage1.synthesis import synthesise
 from synthtumour.volume.volume import Volume
 from tests.conftest import PLAIN, integer_head, synthesised
 
@@ -42,14 +44,25 @@ def test_a_large_tumours_ragged_border_leaves_most_of_the_push() -> None:
     lobes = (12.0, 0.0, 0.0, -12.0, 8.0, 0.0)
     hit = grow(Growth("infiltrative", 100_000.0, (x, y, z), lobes, 0.5, 0.1, 1.2, 14.0, 7), tissue, 8.0)
     assert hit is not None
-    box, border_mm = hit
+    box, border_mm, _ = hit
     field = displacement(border_mm, box, tissue, 8.0)
     assert 4.5 < np.sqrt((field**2).sum(axis=0)).max() <= 8.0  # 5.1; 3.3 if its direction is as ragged
     assert least_jacobian(field, tissue.spacing_mm) >= 0.2
 
 
 def test_mass_effect_option_moves_the_scan_and_not_the_label(head: tuple[Volume, Volume]) -> None:
-    plain, with_push = synthesised(head), synthesised(head, replace(PLAIN, mass_effect_mm=(6.0, 6.0)))
+    pushing = replace(PLAIN, mass_effect_mm=(6.0, 6.0), pushing_from_mm3=0.0)
+    plain, with_push = synthesised(head), synthesised(head, pushing)
     assert np.array_equal(plain.label.array, with_push.label.array)
     moved = (plain.image.array != with_push.image.array) & (plain.label.array == 0)
     assert moved.sum() > 100
+
+
+def test_of_the_preset_only_large_tumours_push() -> None:
+    pushes = {}
+    for low, high in ((8_000.0, 59_000.0), (61_000.0, 120_000.0)):
+        preset = replace(PRESETS["diverse"], min_volume_mm3=low, max_volume_mm3=high, num_tumours=(1, 1))
+        made = [synthesise(*integer_head(), preset, seed=seed) for seed in range(6)]
+        pushes[low] = [case.record["tumours"][0]["push_mm"] for case in made]
+    small, large = pushes.values()
+    assert set(small) == {0.0} and all(2 <= push <= 8 for push in large)
