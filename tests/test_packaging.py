@@ -78,6 +78,9 @@ def test_installed_commands_make_a_case_anywhere(tmp_path: Path) -> None:
     trainers = "import synthtumour as n; print(n.__file__)"
     module = Path(said(python, "-c", trainers, **how).strip())
     assert (module.parent / "nnunet_trainer/nnUNetTrainerSynthTumour.py").is_file()
+    for name in ("box.pt", "box.sha256", "NOTICE.md"):
+        there = (module.parent / "pilot/weights" / name).read_bytes()
+        assert there == (ROOT / "synthtumour/pilot/weights" / name).read_bytes()
 
     without = subprocess.run([python.parent / COMMANDS[1]], capture_output=True, text=True, **how)
     assert without.returncode == 2

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from synthtumour.pilot.score import compared
 from synthtumour.volume import read_volume
@@ -43,6 +44,20 @@ def test_a_synthetic_tumour_is_found_and_a_brain_without_one_is_empty(subject: s
         run("pilot_network.py", "predict", "--images", image, "--output", tmp_path / label)
     assert compared(read_volume(tmp_path / "found.nii.gz"), read_volume(made[1]))["dice"] > 0.7
     assert not read_volume(tmp_path / "empty.nii.gz").array.any()
+
+
+@pytest.mark.peer
+def test_the_segmentation_is_the_same_in_any_orientation(tmp_path: Path) -> None:
+    scan = ROOT / "DemoData/sim-03/flair.nii.gz"
+    made = [tmp_path / name for name in ("img.nii.gz", "lab.nii.gz")]
+    run("resect_multi_tumor.py", scan, *made, "--seed", "15", "--min-volume", "40000", "--skull-strip")
+    found = []
+    for order in ("LPS", "SAR"):
+        image, label = (tmp_path / f"{name}_{order}.nii.gz" for name in ("img", "found"))
+        sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(made[0])), order), str(image))
+        run("pilot_network.py", "predict", "--images", image, "--output", label)
+        found.append(sitk.GetArrayFromImage(sitk.DICOMOrient(sitk.ReadImage(str(label)), "LPS")))
+    assert found[0].any() and (found[0] != found[1]).sum() <= 0.001 * found[0].sum()
 
 
 def run(script: str, *arguments: object) -> None:
