@@ -48,7 +48,6 @@ class Preset:
     tumour_free_probability: float = 0.0  # how often a training case of a dataset gets no tumour
     head_scale: tuple[float, float] = (1.0, 1.0)  # size of a dataset's training heads, of the scan's own
     mass_effect_mm: tuple[float, float] = (0.0, 0.0)  # how far tissue is pushed at most
-    pushing_from_mm3: float = 0.0  # smaller tumours do not push
     labels: str = "whole"  # or 'brats'
 
 
@@ -93,8 +92,6 @@ PRESETS = {
         val_task="scaled",
         distractor_probability=0.5,
         tumour_free_probability=0.2,
-        mass_effect_mm=(2.0, 8.0),
-        pushing_from_mm3=60_000.0,
     ),
 }
 DEFAULT_PRESET = "diverse"  # of the scripts: networks learn more from it (benchmarks/REALISM.md)

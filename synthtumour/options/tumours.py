@@ -34,7 +34,6 @@ def _by_preset(field: str) -> str:
 
 def add_tumour_options(parser: argparse.ArgumentParser) -> None:
     """Those that most users need."""
-    low, high = DIVERSE.mass_effect_mm
     group = parser.add_argument_group("tumours", "whatever a preset fixes can be overridden")
     group.add_argument(
         "--preset",
@@ -103,8 +102,7 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="MM",
         help="push tissue away from a tumour by this much at most, or by a draw between two numbers "
-        f"(preset diverse; default: {low:g} to {high:g} for tumours from {DIVERSE.pushing_from_mm3:g} mm^3, "
-        "0 for none)",
+        "(preset diverse; default: none)",
     )
     group.add_argument(
         "--labels",
@@ -202,7 +200,6 @@ def _changes(args: argparse.Namespace) -> dict[str, object]:
     if args.mass_effect is not None:
         require(len(args.mass_effect) <= 2, "--mass-effect takes one number of mm, or the least and the most")
         changes["mass_effect_mm"] = (args.mass_effect[0], args.mass_effect[-1])
-        changes["pushing_from_mm3"] = 0.0
     if args.num_tumours is not None:
         require(len(args.num_tumours) <= 2, "--num-tumours takes one number, or the least and the most")
         changes["num_tumours"] = (args.num_tumours[0], args.num_tumours[-1])

@@ -269,8 +269,6 @@ def _draw_one(
         taken[hit.box] |= about
         mass = shape.mass_fraction if isinstance(shape, Growth) else 0.0
         core = draw_core(rng, preset, appearance, shape.centre_ras_mm, shape.volume_mm3, mass)
-        if shape.volume_mm3 < preset.pushing_from_mm3:
-            push_mm = 0.0
         return Glioma(shape, core, appearance, push_mm), hit
     return None
 

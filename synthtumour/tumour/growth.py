@@ -85,7 +85,7 @@ def draw_growth(
     ]
     margin = GLIOMA.circumscribed if rng.random() < GLIOMA.circumscribed_probability else GLIOMA.infiltrative
     mass_fraction, lean = 0.0, np.zeros(3)
-    if rng.random() < preset.mass_probability:
+    if preset.mass_probability and rng.random() < preset.mass_probability:
         mass_fraction = float(rng.uniform(*GLIOMA.mass_fraction))
         lean = rng.normal(size=3)
         lean *= rng.uniform(*GLIOMA.mass_lean) / np.linalg.norm(lean)

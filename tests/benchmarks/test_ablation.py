@@ -38,7 +38,7 @@ def test_each_variant_trains_with_its_options(work: Path) -> None:
     for variant, preset, told in (
         ("paper", "paper", ()),
         ("diverse", "diverse", ()),
-        ("all-push", "diverse", ("--mass-effect", "0", "8")),
+        ("mass-effect", "diverse", ("--mass-effect", "0", "8")),
     ):
         train = ablation.training_of(args, variant, 3).steps()[0].command
         assert train[train.index("--preset") + 1 :] == (preset, *told)

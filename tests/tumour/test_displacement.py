@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from synthtumour.presets import PRESETS
-from synthtumour.stage1.synthesis import synthesise
 from synthtumour.volume.volume import Volume
 from tests.conftest import PLAIN, integer_head, synthesised
 
@@ -51,18 +49,8 @@ def test_a_large_tumours_ragged_border_leaves_most_of_the_push() -> None:
 
 
 def test_mass_effect_option_moves_the_scan_and_not_the_label(head: tuple[Volume, Volume]) -> None:
-    pushing = replace(PLAIN, mass_effect_mm=(6.0, 6.0), pushing_from_mm3=0.0)
+    pushing = replace(PLAIN, mass_effect_mm=(6.0, 6.0))
     plain, with_push = synthesised(head), synthesised(head, pushing)
     assert np.array_equal(plain.label.array, with_push.label.array)
     moved = (plain.image.array != with_push.image.array) & (plain.label.array == 0)
     assert moved.sum() > 100
-
-
-def test_of_the_preset_only_large_tumours_push() -> None:
-    pushes = {}
-    for low, high in ((8_000.0, 59_000.0), (61_000.0, 120_000.0)):
-        preset = replace(PRESETS["diverse"], min_volume_mm3=low, max_volume_mm3=high, num_tumours=(1, 1))
-        made = [synthesise(*integer_head(), preset, seed=seed) for seed in range(6)]
-        pushes[low] = [case.record["tumours"][0]["push_mm"] for case in made]
-    small, large = pushes.values()
-    assert set(small) == {0.0} and all(2 <= push <= 8 for push in large)
