@@ -97,8 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     folder(
         "--stage1",
-        help="the junior's dataset, to learn from too: the cases whose side of the junior's split is their "
-        "subject's side here (give both stages the same --seed)",
+        help="the junior's dataset: its cases are learnt from too (default: none). Give both stages the same "
+        "--seed: a case whose subject is on the other side here is left out",
     )
     add_option(
         senior,

@@ -22,7 +22,7 @@ import gzip
 import hashlib
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.util import find_spec
 from multiprocessing import Pool
@@ -47,7 +47,6 @@ MAP_SHA256 = {
     "wm": "382d92812de4744f9c86c7a0e4f680dc317a0a50e4da1f0153618a6798c7b7db",
 }
 MASK = "flair_brainmask.nii.gz"
-BANDS = 0.5  # how often a new subject has confluent hyperintensities
 PADDING = 22  # voxels round the atlas brain, so that a subject with a larger head still fits
 
 
@@ -88,15 +87,18 @@ RECIPES = (
 )  # fmt: skip
 
 
-def draw_recipe(seed: int, number: int) -> Recipe:
-    """The recipe of a new subject: every number within, or a little beyond, what the demo subjects span."""
+def draw_recipe(seed: int, number: int, bands: float = 0.0) -> Recipe:
+    """The recipe of a new subject: every number within, or a little beyond, what the demo subjects span.
+
+    So many as `bands` says have confluent hyperintensities, and a b in their names; the others stay as they are.
+    """
     rng = np.random.default_rng((seed, number))
 
     def between(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
 
     sharp = between(0.3, 0.5)
-    return Recipe(
+    recipe = Recipe(
         name=f"sim-{seed}-{number:03d}",
         orientation=str(rng.choice(["RAS", "LPS", "PIR"])),
         seed=int(rng.integers(2**31)),
@@ -116,9 +118,11 @@ def draw_recipe(seed: int, number: int) -> Recipe:
         bias_field=between(0.04, 0.14),
         caps=between(0.0, 0.6),
         spots=int(rng.integers(0, 20)),
-        band_mm=between(3.0, 15.0) if (old := rng.random() < BANDS) else 0.0,
-        band_level=between(0.3, 0.9) if old else 0.0,
     )
+    if rng.random() >= bands:
+        return recipe
+    widths = {"band_mm": between(3.0, 15.0), "band_level": between(0.3, 0.9)}
+    return replace(recipe, name=f"{recipe.name}b", **widths)
 
 
 @dataclass(frozen=True)
@@ -488,6 +492,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the new subjects (default: %(default)s)")
     parser.add_argument(
+        "--bands",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="so many of them have confluent hyperintensities along the ventricles, 0 to 1 (default: none)",
+    )
+    parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes, of 1.5 GB each (default: %(default)s)"
     )
     return parser
@@ -499,12 +510,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.workers < 1 or args.seed < 0 or (args.subjects is not None and args.subjects < 1):
         parser.error("--subjects and --workers need 1 or more, --seed 0 or more")
+    if not 0 <= args.bands <= 1:
+        parser.error(f"--bands {args.bands:g}: needs 0 to 1")
     if args.subjects is not None and args.output is None:
         parser.error("--subjects needs --output, a folder for the new subjects")
     output: Path = args.output or Path(__file__).resolve().parent
     recipes = list(RECIPES)
     if args.subjects is not None:
-        drawn = [draw_recipe(args.seed, number) for number in range(1, args.subjects + 1)]
+        drawn = [draw_recipe(args.seed, number, args.bands) for number in range(1, args.subjects + 1)]
         # The name holds the seed, so what is there already is the same subject; its mask is written last.
         recipes = [recipe for recipe in drawn if not (output / recipe.name / MASK).exists()]
         if len(recipes) < len(drawn):

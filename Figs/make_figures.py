@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from synthtumour.options.program import add_program_options, run  # noqa: E402
 
-FIGURES = ("cases", "failures", "mixed", "overview", "presets", "selection", "stage1")
+FIGURES = ("cases", "failures", "mixed", "overview", "presets", "segmented", "selection", "stage1")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,23 +43,24 @@ def make_figures(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise InputError(f"{error}; pip install -c requirements.txt matplotlib pillow") from error
 
-    def draw_failures(demo: Path, path: Path) -> None:
+    def with_torch(draw: str, path: Path) -> None:
         from synthtumour.pilot.scans import check_torch
 
         check_torch()
-        from Figs import failures
+        from Figs import network
 
-        failures.draw(demo, path)
+        getattr(network, draw)(demo, path)
 
     from Figs import gallery, overview, presets, selection, stage1
 
     demo, curve = ROOT / "DemoData", ROOT / "benchmarks" / "selection_curve.csv"
     draw = {
         "cases": lambda path: gallery.draw_cases(demo, path),
-        "failures": lambda path: draw_failures(demo, path),
+        "failures": lambda path: with_torch("draw_failures", path),
         "mixed": lambda path: gallery.draw_mixed(demo, path),
         "overview": lambda path: overview.draw(demo, curve, path),
         "presets": lambda path: presets.draw(demo, path),
+        "segmented": lambda path: with_torch("draw_segmented", path),
         "selection": lambda path: selection.draw(curve, path),
         "stage1": lambda path: stage1.draw(demo, path),
     }

@@ -20,7 +20,16 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import two_stage  # noqa: E402
 from benchmarks.pilot_loop import PilotLoop  # noqa: E402
-from benchmarks.steps import Step, begin, do_all, print_lines, scored, script, write_scans  # noqa: E402
+from benchmarks.steps import (  # noqa: E402
+    Step,
+    begin,
+    do_all,
+    halves_of,
+    print_lines,
+    scored,
+    script,
+    write_scans,
+)
 from synthtumour.dataset.nnunet import safe_name  # noqa: E402
 from synthtumour.dataset.subjects import find_scans  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
@@ -84,20 +93,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default: %(default)s)")
     add_program_options(parser)
     return parser
-
-
-def halves_of(tumour: Path, work: Path) -> list[Path]:
-    """Two folders of links to the subjects of `tumour`, every other one by name."""
-    scans = sorted(find_scans(tumour).scans, key=lambda scan: scan.name)
-    if len(scans) < 4:
-        raise InputError(f"{tumour}: holds {len(scans)} scans; two halves of two are the least")
-    halves = [work / "halves" / name for name in ("odd", "even")]
-    for number, scan in enumerate(scans):
-        link = halves[number % 2] / scan.image.parent.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(scan.image.parent.resolve())
-    return halves
 
 
 def training_on(learnt: Path, rest: Path, args: Namespace) -> HalfTraining:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 from pathlib import Path
 
-from benchmarks.steps import SENIOR, Step, scored, script, write_scans
+from benchmarks.steps import SENIOR, Step, check_same, scored, script, write_scans
 from synthtumour.errors import InputError
 from synthtumour.pilot.scans import check_torch
 
@@ -106,7 +107,6 @@ class PilotLoop:
         """Raise InputError for what would fail later on."""
         args = self.args
         nnunet_only = {
-            "--junior": args.junior,
             "--epochs": args.epochs,
             "--without-stage1": args.without_stage1,
             "--setting paper": args.setting == "paper",
@@ -118,3 +118,14 @@ class PilotLoop:
             raise InputError("--iterations: needs 1 or more")
         if not args.dry_run:
             check_torch("monai")
+
+
+def borrow_pilot(loop: PilotLoop, about: dict[str, object], done: dict[str, dict[str, float]]) -> None:
+    """Copy the junior of another run, whatever its tumour scans were: no junior learns from those."""
+    other = loop.args.junior.resolve()
+    learnt_from = {k: v for k, v in about.items() if k not in ("tumour", "tumour_free", "test")}
+    check_same(learnt_from, other / "two_stage.json", "junior")
+    if not (other / "junior.pt").is_file() or (other / "junior.pt.unfinished").exists():
+        raise InputError(f"{other}: has no trained junior yet; finish that run first")
+    shutil.copy2(other / "junior.pt", loop.weights("junior"))
+    done["junior: train"] = {"wall_s": 0.0, "cpu_s": 0.0}

@@ -66,6 +66,22 @@ def scored(args: argparse.Namespace) -> dict[str, Path]:
     return scans | ({"test": args.test} if args.test else {})
 
 
+def halves_of(tumour: Path, work: Path) -> list[Path]:
+    """Two folders of links to the subjects of `tumour`, every other one by name."""
+    scans = sorted(find_scans(tumour).scans, key=lambda scan: scan.name)
+    if len(scans) < 4:
+        raise InputError(f"{tumour}: holds {len(scans)} scans; two halves of two are the least")
+    if len({scan.image.parent for scan in scans}) < len(scans):
+        raise InputError(f"{tumour}: holds folders with several scans; give each scan a folder of its own")
+    halves = [work / "halves" / name for name in ("odd", "even")]
+    for number, scan in enumerate(scans):
+        link = halves[number % 2] / scan.image.parent.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(scan.image.parent.resolve())
+    return halves
+
+
 def write_scans(folder: Path, output: Path) -> None:
     """Skull-stripped scans in nnU-Net's form in output/imagesTr, and their brain masks in output/masks."""
     for part in ("imagesTr", "masks"):

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.nnunet_loop import SETTINGS, NnunetLoop, borrow_junior  # noqa: E402
-from benchmarks.pilot_loop import ITERATIONS, PilotLoop  # noqa: E402
-from benchmarks.steps import Engine, begin, do_all, print_lines, scored  # noqa: E402
+from benchmarks.pilot_loop import ITERATIONS, PilotLoop, borrow_pilot  # noqa: E402
+from benchmarks.steps import Engine, begin, do_all, halves_of, print_lines, scored  # noqa: E402
 from synthtumour import __version__  # noqa: E402
 from synthtumour.dataset.nnunet import safe_name  # noqa: E402
 from synthtumour.dataset.subjects import Scan, find_scans  # noqa: E402
@@ -131,7 +131,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--junior",
         type=Path,
         metavar="WORK",
-        help="engine nnunet: take the junior of this finished run, to try another senior",
+        help="take the junior of this run, to try another senior",
+    )
+    parser.add_argument(
+        "--cross-fit",
+        action="store_true",
+        help="engine pilot: pseudo-labels from one half of --tumour, scores on the other, both ways, so that "
+        "no senior has seen what it is scored on",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     add_program_options(parser)
@@ -197,7 +203,7 @@ def table(
     wall, cpu = (sum(step[key] for step in times.values()) / 60 for key in ("wall_s", "cpu_s"))
     told = [
         "Scored on tumours that neither network has seen."
-        if args.test
+        if args.test or args.cross_fit
         else "The senior learnt from the scored tumour scans too: with the junior's labels, no expert's.",
         "The tumour-free scans were not learnt from."
         if args.tumour_free
@@ -253,27 +259,71 @@ def options_of(loop: NnunetLoop | PilotLoop) -> dict[str, dict[str, object]]:
     return {"junior": junior | own["junior"], "senior": senior | own["senior"]}
 
 
+Scores = dict[str, dict[str, dict[str, float]]]
+Done = dict[str, dict[str, float]]
+
+
 def two_stage(args: argparse.Namespace) -> int:
-    loop = PilotLoop(args) if args.engine == "pilot" else NnunetLoop(args)
-    check(args, loop)
-    if args.dry_run:
-        for step in loop.steps():
-            if step.command:
-                print_safely(f"# {step.name}")
-                print_safely(shlex.join(step.command))
-        return 0
-    about = options_of(loop)
-    done = begin(loop, about)
-    if isinstance(loop, NnunetLoop) and args.junior and "Stage 2" not in done:
-        borrow_junior(loop, about, done)
-        write_json(done, loop.work / "steps.json")
-    do_all(loop.steps(), loop, done)
-    scores = score(args, loop)
-    write_json(scores, loop.work / "scores.json")
+    if args.cross_fit:
+        scores, done = cross_fit(args)
+    else:
+        loop = PilotLoop(args) if args.engine == "pilot" else NnunetLoop(args)
+        check(args, loop)
+        if args.dry_run:
+            for step in loop.steps():
+                if step.command:
+                    print_safely(f"# {step.name}")
+                    print_safely(shlex.join(step.command))
+            return 0
+        scores, done = run_loop(loop)
     text = table(scores, args, done)
-    write_bytes(f"{text}\n".encode(), loop.work / "table.md")
+    write_bytes(f"{text}\n".encode(), args.output / "table.md")
     print_lines(text)
     return 0
+
+
+def run_loop(loop: NnunetLoop | PilotLoop) -> tuple[Scores, Done]:
+    """All steps of a loop, or those left to do; its scores, and what each step took."""
+    about = options_of(loop)
+    done = begin(loop, about)
+    if loop.args.junior and "Stage 2" not in done:
+        if isinstance(loop, NnunetLoop):
+            borrow_junior(loop, about, done)
+        else:
+            borrow_pilot(loop, about["junior"], done)
+        write_json(done, loop.work / "steps.json")
+    do_all(loop.steps(), loop, done)
+    scores = score(loop.args, loop)
+    write_json(scores, loop.work / "scores.json")
+    return scores, done
+
+
+def cross_fit(args: argparse.Namespace) -> tuple[Scores, Done]:
+    """Two loops with one junior; of a tumour-free scan, the mean of both seniors counts."""
+    for option in ("test", "junior", "dry_run"):
+        if getattr(args, option):
+            raise InputError(f"--{option.replace('_', '-')}: not with --cross-fit; leave one of the two out")
+    if args.engine != "pilot":
+        raise InputError("--cross-fit: of the pilot network; leave it out with --engine nnunet")
+    halves = halves_of(args.tumour, args.output)
+    scores: Scores = {}
+    done: Done = {}
+    first: Path | None = None
+    for learnt, rest in (halves, halves[::-1]):
+        own = {"tumour": learnt, "test": rest, "output": args.output / f"from-{learnt.name}", "junior": first}
+        loop = PilotLoop(argparse.Namespace(**vars(args) | own))
+        check(loop.args, loop)
+        print_safely(f"== pseudo-labels from the {learnt.name} half")
+        found, steps = run_loop(loop)
+        done |= {f"{learnt.name}: {name}": took for name, took in steps.items()}
+        for row, columns in found.items():
+            pooled = scores.setdefault(row, {"dice": {}, "false_ml": {}})
+            pooled["dice"] |= columns["dice"]
+            for name, ml in columns["false_ml"].items():
+                pooled["false_ml"][name] = pooled["false_ml"].get(name, 0.0) + ml / 2
+        first = loop.work
+    write_json(scores, args.output / "scores.json")
+    return scores, done
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,15 @@ def test_a_seed_and_a_number_are_a_subject() -> None:
     drawn = [draw_recipe(7, number) for number in range(1, 101)] + [draw_recipe(8, 1)]
     assert len({recipe.name for recipe in drawn}) == len({recipe.seed for recipe in drawn}) == len(drawn)
     assert {recipe.orientation for recipe in drawn} == {"RAS", "LPS", "PIR"}
-    old = [recipe for recipe in drawn if recipe.band_mm]
-    assert 30 < len(old) < 70 and all(recipe.band_level for recipe in old)
+    assert not any(recipe.band_mm for recipe in drawn)
+
+
+def test_bands_change_those_that_have_them_alone() -> None:
+    plain, some = ([draw_recipe(7, n, share) for n in range(1, 101)] for share in (0.0, 0.5))
+    old = [recipe for recipe in some if recipe.band_mm]
+    assert 30 < len(old) < 70 and all(recipe.name.endswith("b") and recipe.band_level for recipe in old)
+    for one, other in zip(plain, some, strict=True):
+        assert one == (replace(other, name=one.name, band_mm=0.0, band_level=0.0) if other in old else other)
 
 
 def test_new_subjects_are_as_varied_as_those_of_the_demo() -> None:
@@ -46,9 +53,15 @@ def test_noise_by_axes_is_the_same_noise(sigma: float) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--subjects", "2"], ["--subjects", "0", "--output", "o"], ["--workers", "0"], ["--seed", "-1"]],
+    [
+        ["--subjects", "2"],
+        ["--subjects", "0", "--output", "o"],
+        ["--workers", "0"],
+        ["--seed", "-1"],
+        ["--bands", "2"],
+    ],
 )
 def test_bad_options_are_told(options: list[str], tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, SCRIPT, *options], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "error: --subjects" in done.stderr
+    assert done.returncode == 2 and "error: --" in done.stderr
     assert not any(tmp_path.iterdir())

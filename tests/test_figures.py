@@ -48,7 +48,7 @@ def test_the_measured_curve_is_drawn(tmp_path: Path) -> None:
 def test_all_figures_are_made_by_one_command(tmp_path: Path) -> None:
     done = make("--output", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("cases", "failures", "mixed", "overview", "presets", "selection", "stage1"):
+    for name in ("cases", "failures", "mixed", "overview", "presets", "segmented", "selection", "stage1"):
         check(tmp_path / f"{name}.png")
     assert pixels(tmp_path / "overview.png", ORANGE) > 2000
     assert pixels(tmp_path / "presets.png", ORANGE) > 5000

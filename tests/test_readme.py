@@ -111,7 +111,7 @@ def test_python_example_runs(tmp_path: Path) -> None:
 
 
 def test_refinement_example_runs_after_the_first(tmp_path: Path) -> None:
-    first, second = re.findall(r"```python\n(.*?)```", README, re.S)[:2]
+    (first,), (second,) = (re.findall(r"```python\n(.*?)```", text, re.S) for text in (README, STAGE2))
     assert "refined" in second and sum(bool(line.strip()) for line in second.splitlines()) == 5
     (tmp_path / "DemoData").symlink_to(ROOT / "DemoData")
     command = [sys.executable, "-c", first + second]
@@ -120,9 +120,9 @@ def test_refinement_example_runs_after_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("document", ["README.md", "docs/on_the_fly.md"])
-def test_torchio_example_runs(document: str, tmp_path: Path) -> None:
-    code = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.S)[-1]
+def test_torchio_example_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs/on_the_fly.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     assert "RandomTumour" in code
     (tmp_path / "DemoData").symlink_to(ROOT / "DemoData")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
@@ -160,10 +160,24 @@ def test_commands_of_stage1_run(tmp_path: Path, make_head: MakeHead) -> None:
     assert made.read_bytes() == (tmp_path / "img.nii.gz").read_bytes()
 
 
+def anchors(document: Path) -> set[str]:
+    """Where links into a document can lead, as GitHub names them after its headings."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.S | re.M)
+    titles = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_lead_somewhere() -> None:
-    for document in (*DOCUMENTS, *(ROOT / "benchmarks").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (document.parent / target).exists(), target
+    documents = [path for path in ROOT.rglob("*.md") if not path.relative_to(ROOT).parts[0].startswith(".")]
+    assert {ROOT / "CONTRIBUTING.md", ROOT / "DemoData/README.md", *DOCUMENTS} <= set(documents)
+    for document in documents:
+        for target in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+            if target.startswith("https://"):
+                continue
+            path, _, anchor = target.partition("#")
+            there = document.parent / path if path else document
+            assert there.exists(), f"{document.name}: {target}"
+            assert not anchor or anchor in anchors(there), f"{document.name}: {target}"
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

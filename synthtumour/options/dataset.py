@@ -50,8 +50,8 @@ def add_dataset_options(group: argparse._ArgumentGroup) -> None:
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="write training cases with heads, tumours in them, of this many times their size: voxels stay, "
-        "their size changes (default: as scanned)",
+        help="training cases get heads of so many times their size; only the voxel size in the file changes "
+        "(default: as scanned)",
     )
     group.add_argument(
         "--channels",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import expert_labels
+from benchmarks.steps import halves_of
 from tests.conftest import ROOT, MakeHead, head_image, with_tumour, write
 
 HEAD_MM = (96.0, 112.0, 88.0)
@@ -32,7 +33,7 @@ def options(work: Path) -> list[str]:
 
 def test_halves_share_no_scan(work: Path) -> None:
     for _ in range(2):  # the second time they are there
-        odd, even = expert_labels.halves_of(work / "tumour", work / "out")
+        odd, even = halves_of(work / "tumour", work / "out")
         assert {path.name for path in odd.iterdir()} == {"p0", "p2"}
         assert {path.name for path in even.iterdir()} == {"p1", "p3"}
 

@@ -102,6 +102,9 @@ def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.Capt
         (command(data, "--without-stage1", "--dry-run"), "--without-stage1: of nnU-Net"),
         (command(data, "--iterations", "0", "5", "--dry-run"), "--iterations"),
         (nnunet(data, "--iterations", "5", "5", "--dry-run"), "--iterations: of the pilot network"),
+        (nnunet(data, "--cross-fit"), "--cross-fit: of the pilot network"),
+        (command(data, "--cross-fit", "--test", str(data / "tumour")), "--test: not with --cross-fit"),
+        (command(data, "--cross-fit"), "holds 3 scans"),
     ):
         assert two_stage.main(words[2:]) == 2
         assert said in capsys.readouterr().err
@@ -131,6 +134,27 @@ def test_the_pilots_loop_is_closed_and_carried_on(data: Path) -> None:
     modified = os.stat(work / "senior.pt").st_mtime_ns
     assert run(words).stdout == (work / "table.md").read_text()
     assert os.stat(work / "senior.pt").st_mtime_ns == modified
+
+
+@pytest.mark.peer
+def test_cross_fit_scores_no_scan_that_a_senior_has_seen(data: Path) -> None:
+    shutil.copytree(data / "tumour/p0", data / "tumour/p3")
+    words = command(data, "--cross-fit", "--iterations", "60", "10", "--stage2", "-num 4")
+    done = run(words)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Scored on tumours that neither network has seen." in done.stdout
+    work, halves = data / "WORK", {"odd": {"p0", "p2"}, "even": {"p1", "p3"}}
+    juniors = [(work / f"from-{half}/junior.pt").read_bytes() for half in halves]
+    assert juniors[0] == juniors[1]
+    for half, names in halves.items():
+        senior = pd.read_csv(work / f"from-{half}/mask_check/CarveMixID.csv")
+        assert set(senior["id1"]) <= names
+        scores = json.loads((work / f"from-{half}/scores.json").read_text())
+        assert not set(scores["senior"]["dice"]) & names
+    pooled = json.loads((work / "scores.json").read_text())
+    assert set(pooled["senior refined"]["dice"]) == {"p0", "p1", "p2", "p3"}
+    assert len(pooled["senior"]["false_ml"]) == 4
+    assert run(words).stdout.splitlines()[-8:] == done.stdout.splitlines()[-8:]
 
 
 @pytest.mark.nnunet

@@ -1,6 +1,7 @@
-"""Figs/failures.png: where the package's weights fail, on simulated scans of DemoData.
+"""Figs/segmented.png and Figs/failures.png: what the package's weights mark in simulated scans of DemoData.
 
-Each panel is the worst of some cases, so it says what kind of case fails and not how often.
+Those segmented are the first seeds, none chosen. Each failure is the worst of some cases: it says what kind
+of case fails, not how often.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from synthtumour.brain.masks import prepare_brain
 from synthtumour.files.names import brain_mask_beside
 from synthtumour.pilot.network import BOX, digest_of
 from synthtumour.pilot.segment import networks_in, segmented
-from synthtumour.presets import PRESETS, Preset
+from synthtumour.presets import PRESETS, Preset, Refinement
 from synthtumour.stage1.synthesis import Synthesis, recipient_of, synthesise
+from synthtumour.stage2.refinement import refined_mask
 from synthtumour.tumour.distractors import Caps, Distractors, disturb
 from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume
 
-CASES = 8
+SEGMENTED, CASES = 4, 8
+SUBJECTS = ("sim-01", "sim-02", "sim-03")
 ALONE = replace(PRESETS["diverse"], distractor_probability=0.0, num_tumours=(1, 1))
 MASS = replace(ALONE, mass_probability=1.0, min_volume_mm3=50_000.0, max_volume_mm3=120_000.0)
 SMALL = replace(ALONE, core_probability=0.0, min_volume_mm3=2_000.0, max_volume_mm3=4_000.0)
@@ -79,36 +82,54 @@ def with_orbits(scan: Volume, brain: Volume) -> Case:
     return Case(image, mask, np.zeros_like(mask), marked(image, brain.with_array(mask.astype(np.uint8)), 0.0))
 
 
-def worst(cases: Iterator[Case]) -> Case:
-    """That of the least Dice."""
-
-    def dice(case: Case) -> float:
-        return 2 * (case.tumour & case.marked).sum() / (case.tumour.sum() + case.marked.sum())
-
-    return min(cases, key=dice)
+def dice(case: Case) -> float:
+    return float(2 * (case.tumour & case.marked).sum() / (case.tumour.sum() + case.marked.sum()))
 
 
-def draw(demo: Path, path: Path) -> None:
-    """Draw the failures with scans of `demo`."""
+def heads_of(demo: Path) -> dict[str, tuple[Volume, Volume]]:
+    """Scans of `demo` and their brains."""
     heads = {}
-    for name in ("sim-01", "sim-02"):
+    for name in SUBJECTS:
         source = demo / name / "flair.nii.gz"
         scan = read_volume(source)
         heads[name] = scan, prepare_brain(scan, source, brain_mask_beside(source))
+    return heads
+
+
+def draw_segmented(demo: Path, path: Path) -> None:
+    """Tumours of `diverse`, and what is marked, refined as `predict` does it."""
+    heads = heads_of(demo)
+    panels = {}
+    for seed in range(SEGMENTED):
+        scan, brain = heads[SUBJECTS[seed % len(SUBJECTS)]]
+        made = synthesise(scan, brain, ALONE, seed=seed)
+        image, inside = made.image.array, brain.array > 0
+        label, _ = refined_mask(image, inside, marked(image, brain), brain.grid, Refinement())
+        case = Case(image, inside, made.label.array > 0, label)
+        panels[f"seed {seed}: Dice {dice(case):.2f}"] = case
+    _draw(panels, path)
+
+
+def draw_failures(demo: Path, path: Path) -> None:
+    heads = heads_of(demo)
     panels = {
-        "a large dark mass": worst(with_tumours(*heads["sim-01"], MASS)),
-        "a small tumour": worst(with_tumours(*heads["sim-01"], SMALL)),
+        "a large dark mass": min(with_tumours(*heads["sim-01"], MASS), key=dice),
+        "a small tumour": min(with_tumours(*heads["sim-01"], SMALL), key=dice),
         "hyperintensities, no gate": with_hyperintensities(*heads["sim-02"]),
         "eyes in the mask, no gate": with_orbits(*heads["sim-01"]),
     }
+    _draw(panels, path)
+
+
+def _draw(panels: dict[str, Case], path: Path) -> None:
+    """Side by side, each in the slice that holds most tumour, or most of what is marked; voxels of 1 mm."""
     width, height, gap = 2.12, 2.5, 0.1
     page = Page(height_in=height + 0.75)
     for n, (title, case) in enumerate(panels.items()):
         left = 0.1 + n * (width + gap)
         page.canvas.text(left, 0.08, title, size=10, weight="bold", va="top")
-        voxels_ml = heads["sim-01"][0].grid.voxel_ml
-        told = " and ".join(
-            f"{what} {np.count_nonzero(mask) * voxels_ml:.0f} ml"
+        told = ", ".join(
+            f"{what} {np.count_nonzero(mask) / 1000:.0f} ml"
             for what, mask in (("tumour", case.tumour), ("marked", case.marked))
         )
         page.canvas.text(left, 0.3, told, size=9, va="top")
