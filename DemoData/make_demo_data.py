@@ -90,7 +90,7 @@ RECIPES = (
 def draw_recipe(seed: int, number: int, bands: float = 0.0) -> Recipe:
     """The recipe of a new subject: every number within, or a little beyond, what the demo subjects span.
 
-    So many as `bands` says have confluent hyperintensities, and a b in their names; the others stay as they are.
+    So many as `bands` says have confluent hyperintensities, and a b in their names; the others are as ever.
     """
     rng = np.random.default_rng((seed, number))
 
@@ -121,8 +121,8 @@ def draw_recipe(seed: int, number: int, bands: float = 0.0) -> Recipe:
     )
     if rng.random() >= bands:
         return recipe
-    widths = {"band_mm": between(3.0, 15.0), "band_level": between(0.3, 0.9)}
-    return replace(recipe, name=f"{recipe.name}b", **widths)
+    name, width_mm, level = f"{recipe.name}b", between(3.0, 15.0), between(0.3, 0.9)
+    return replace(recipe, name=name, band_mm=width_mm, band_level=level)
 
 
 @dataclass(frozen=True)
