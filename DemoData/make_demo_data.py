@@ -457,7 +457,9 @@ def write(volume: NDArray[np.generic], affine: NDArray[np.float64], orientation:
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=packed, mtime=0) as stream:
         stream.write(turned.to_bytes())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(packed.getvalue())
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(packed.getvalue())
+    partial.replace(path)  # whole or not at all
 
 
 @cache
@@ -490,11 +492,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="N new subjects of random recipes in place of the demo's three",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the new subjects (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of the new subjects (default: 0)")
     parser.add_argument(
         "--bands",
         type=float,
-        default=0.0,
         metavar="SHARE",
         help="so many of them have confluent hyperintensities along the ventricles, 0 to 1 (default: none)",
     )
@@ -508,16 +509,24 @@ def main(argv: list[str] | None = None) -> int:
     """Make all simulated subjects."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.workers < 1 or args.seed < 0 or (args.subjects is not None and args.subjects < 1):
+    if args.subjects is None and (args.seed, args.bands) != (None, None):
+        parser.error("--seed and --bands are for new subjects: add --subjects")
+    seed, bands = args.seed or 0, args.bands or 0.0
+    if args.workers < 1 or seed < 0 or (args.subjects is not None and args.subjects < 1):
         parser.error("--subjects and --workers need 1 or more, --seed 0 or more")
-    if not 0 <= args.bands <= 1:
-        parser.error(f"--bands {args.bands:g}: needs 0 to 1")
+    if not 0 <= bands <= 1:
+        parser.error(f"--bands {bands:g}: needs 0 to 1")
     if args.subjects is not None and args.output is None:
         parser.error("--subjects needs --output, a folder for the new subjects")
     output: Path = args.output or Path(__file__).resolve().parent
     recipes = list(RECIPES)
     if args.subjects is not None:
-        drawn = [draw_recipe(args.seed, number, args.bands) for number in range(1, args.subjects + 1)]
+        drawn = [draw_recipe(seed, number, bands) for number in range(1, args.subjects + 1)]
+        for recipe in drawn:
+            plain = recipe.name.removesuffix("b")
+            other = plain if plain != recipe.name else f"{plain}b"
+            if (output / other).exists():
+                parser.error(f"{output / other}: the same head, with other --bands; choose another --output")
         # The name holds the seed, so what is there already is the same subject; its mask is written last.
         recipes = [recipe for recipe in drawn if not (output / recipe.name / MASK).exists()]
         if len(recipes) < len(drawn):

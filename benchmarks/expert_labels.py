@@ -30,6 +30,7 @@ from benchmarks.steps import (  # noqa: E402
     script,
     write_scans,
 )
+from synthtumour import __version__  # noqa: E402
 from synthtumour.dataset.nnunet import safe_name  # noqa: E402
 from synthtumour.dataset.subjects import find_scans  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
@@ -105,13 +106,14 @@ def training_on(learnt: Path, rest: Path, args: Namespace) -> HalfTraining:
 def expert_labels(args: Namespace) -> int:
     if args.iterations < 1:
         raise InputError(f"--iterations {args.iterations}: needs 1 or more")
-    args.output.mkdir(parents=True, exist_ok=True)
     odd, even = halves_of(args.tumour, args.output)
     found: dict[str, dict[str, list[float]]] = {}
     for learnt, rest in ((odd, even), (even, odd)):
         training = training_on(learnt, rest, args)
         two_stage.check(training.args, training)
-        about = {"labels": {"learnt": str(learnt), "seed": args.seed, "iterations": args.iterations}}
+        said = {"seed": args.seed, "iterations": args.iterations, "labels-name": args.labels_name}
+        said |= {"version": __version__, "tumour-free": str(args.tumour_free.resolve())}
+        about = {"labels": said}
         done = begin(training, about)
         do_all(training.steps(), training, done)
         scores = two_stage.score(training.args, training)

@@ -124,8 +124,9 @@ def borrow_pilot(loop: PilotLoop, about: dict[str, object], done: dict[str, dict
     """Copy the junior of another run, whatever its tumour scans were: no junior learns from those."""
     other = loop.args.junior.resolve()
     learnt_from = {k: v for k, v in about.items() if k not in ("tumour", "tumour_free", "test")}
-    check_same(learnt_from, other / "two_stage.json", "junior")
+    check_same(learnt_from, other / "two_stage.json", "junior", "give --junior the folder of a finished run")
     if not (other / "junior.pt").is_file() or (other / "junior.pt.unfinished").exists():
         raise InputError(f"{other}: has no trained junior yet; finish that run first")
     shutil.copy2(other / "junior.pt", loop.weights("junior"))
+    loop.weights("junior").with_name("junior.pt.unfinished").unlink(missing_ok=True)  # of a training before
     done["junior: train"] = {"wall_s": 0.0, "cpu_s": 0.0}

@@ -67,18 +67,30 @@ def scored(args: argparse.Namespace) -> dict[str, Path]:
 
 
 def halves_of(tumour: Path, work: Path) -> list[Path]:
-    """Two folders of links to the subjects of `tumour`, every other one by name."""
-    scans = sorted(find_scans(tumour).scans, key=lambda scan: scan.name)
-    if len(scans) < 4:
-        raise InputError(f"{tumour}: holds {len(scans)} scans; two halves of two are the least")
-    if len({scan.image.parent for scan in scans}) < len(scans):
-        raise InputError(f"{tumour}: holds folders with several scans; give each scan a folder of its own")
+    """Two folders of links to the scans' folders in `tumour`: every other subject by name."""
+    scans = find_scans(tumour).scans
+    subjects = sorted({scan.subject for scan in scans})
+    if len(subjects) < 4:
+        raise InputError(f"{tumour}: holds {len(subjects)} subjects; two halves of two are the least")
+    folders = {scan.image.parent.name for scan in scans}
+    if len(folders) < len(scans):
+        raise InputError(
+            f"{tumour}: folders of one name, or with several scans; give each scan a folder of its own"
+        )
     halves = [work / "halves" / name for name in ("odd", "even")]
-    for number, scan in enumerate(scans):
-        link = halves[number % 2] / scan.image.parent.name
+    if work.is_dir() and any(work.iterdir()) and not halves[0].parent.is_dir():
+        raise InputError(f"{work}: holds something else; choose another --output")
+    wanted = {
+        halves[subjects.index(scan.subject) % 2] / scan.image.parent.name: scan.image.parent.resolve()
+        for scan in scans
+    }
+    there = {link: link.resolve() for half in halves if half.is_dir() for link in half.iterdir()}
+    if there and there != wanted:
+        raise InputError(f"{work}: made from other scans than those of {tumour}; choose another --output")
+    for link, target in wanted.items():
         link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(scan.image.parent.resolve())
+        if link not in there:
+            link.symlink_to(target)
     return halves
 
 
@@ -111,17 +123,19 @@ def begin(engine: Engine, about: dict[str, dict[str, object]]) -> dict[str, dict
     return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
 
 
-def check_same(mine: dict[str, object], path: Path, part: str) -> None:
-    """InputError if the run that wrote `path` had other options."""
+def check_same(
+    mine: dict[str, object], path: Path, part: str, remedy: str = "choose another --output"
+) -> None:
+    """InputError if the run that wrote `path` had other options, with what to do."""
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))[part]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); choose another --output") from error
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
     for key, value in json.loads(json.dumps(mine)).items():
         if earlier.get(key) != value:
             raise InputError(
                 f"{path.parent}: holds a run with --{key} {earlier.get(key)}, and this one has {value}; "
-                "choose another --output, or the same options"
+                f"{remedy}, or the same options"
             )
 
 

@@ -306,22 +306,29 @@ def cross_fit(args: argparse.Namespace) -> tuple[Scores, Done]:
     if args.engine != "pilot":
         raise InputError("--cross-fit: of the pilot network; leave it out with --engine nnunet")
     halves = halves_of(args.tumour, args.output)
+    first = args.output / f"from-{halves[0].name}"
+    loops = []
+    for learnt, rest, junior in ((*halves, None), (*halves[::-1], first)):
+        own = {
+            "tumour": learnt,
+            "test": rest,
+            "output": args.output / f"from-{learnt.name}",
+            "junior": junior,
+        }
+        loops.append(PilotLoop(argparse.Namespace(**vars(args) | own)))
+        check(loops[-1].args, loops[-1])
     scores: Scores = {}
     done: Done = {}
-    first: Path | None = None
-    for learnt, rest in (halves, halves[::-1]):
-        own = {"tumour": learnt, "test": rest, "output": args.output / f"from-{learnt.name}", "junior": first}
-        loop = PilotLoop(argparse.Namespace(**vars(args) | own))
-        check(loop.args, loop)
-        print_safely(f"== pseudo-labels from the {learnt.name} half")
+    for loop in loops:
+        half = loop.args.tumour.name
+        print_safely(f"== pseudo-labels from the {half} half")
         found, steps = run_loop(loop)
-        done |= {f"{learnt.name}: {name}": took for name, took in steps.items()}
+        done |= {f"{half}: {name}": took for name, took in steps.items()}
         for row, columns in found.items():
             pooled = scores.setdefault(row, {"dice": {}, "false_ml": {}})
             pooled["dice"] |= columns["dice"]
             for name, ml in columns["false_ml"].items():
                 pooled["false_ml"][name] = pooled["false_ml"].get(name, 0.0) + ml / 2
-        first = loop.work
     write_json(scores, args.output / "scores.json")
     return scores, done
 

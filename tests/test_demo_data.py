@@ -53,15 +53,20 @@ def test_noise_by_axes_is_the_same_noise(sigma: float) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        ["--subjects", "2"],
-        ["--subjects", "0", "--output", "o"],
-        ["--workers", "0"],
-        ["--seed", "-1"],
-        ["--bands", "2"],
-    ],
+    ["--subjects 2", "--subjects 0 --output o", "--workers 0", "--seed 7", "--bands 1"]
+    + ["--subjects 2 --output o --seed -1", "--subjects 2 --output o --bands 2"],
 )
-def test_bad_options_are_told(options: list[str], tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, SCRIPT, *options], cwd=tmp_path, capture_output=True, text=True)
+def test_bad_options_are_told(options: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *options.split()], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 2 and "error: --" in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_one_head_is_not_two_subjects(tmp_path: Path) -> None:
+    banded = next(recipe for recipe in (draw_recipe(7, n, 0.5) for n in range(1, 9)) if recipe.band_mm)
+    (tmp_path / banded.name).mkdir()
+    options = ["--subjects", "8", "--seed", "7", "--output", str(tmp_path)]
+    done = subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True)
+    assert done.returncode == 2 and f"{banded.name}: the same head, with other --bands" in done.stderr

@@ -10,7 +10,8 @@ from synthtumour.brain.measures import black_level, thinned
 from synthtumour.errors import InputError
 from synthtumour.volume.grid import Grid
 
-_HOUNSFIELD = -500.0  # no unit of MR goes so far below zero; air in a CT has -1000
+# A CT in Hounsfield units has air round a brain of 20 to 40. Some MR scans are padded with such values.
+_AIR, _CT_BRAIN = -500.0, (10.0, 100.0)
 _RIM_MM = 4.0  # of a brain: sulci, which hold fluid
 # Both must hold. Of 36 FLAIR scans, with tumours and without, the brightest rim has 1.0 times the brain's
 # median, and the least share of dark voxels is 0.0125.
@@ -23,8 +24,8 @@ def check_flair(scan: np.ndarray, brain: np.ndarray, grid: Grid, path: Path) -> 
 
     `scan` and `brain` (bool) are [i, j, k] on `grid`, `path` is the scan's. T1 passes: its fluid is dark.
     """
-    lowest = float(scan.min())
-    if lowest < _HOUNSFIELD:
+    lowest, low, high = float(scan.min()), *_CT_BRAIN
+    if lowest < _AIR and low <= float(np.median(scan[brain])) <= high:
         raise InputError(
             f"{path}: goes down to {lowest:g}, as a CT does in Hounsfield units; give a FLAIR scan"
         )

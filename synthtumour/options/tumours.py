@@ -221,6 +221,10 @@ def _check_model(args: argparse.Namespace, preset: Preset) -> None:
             require(not given, f"--{option.replace('_', '-')} needs --preset diverse")
         require(preset.shape != INFILTRATIVE, "--shape infiltrative needs --preset diverse")
     require(
+        not preset.mass_probability or preset.shape == INFILTRATIVE,
+        f"--masses: tumours of --shape {preset.shape} have none; leave one of the two out",
+    )
+    require(
         preset.shape != INFILTRATIVE or args.shape_engine == "formula",
         "--shape-engine resector has no infiltrative shapes; add --shape noisy, ellipsoid or cuboid",
     )

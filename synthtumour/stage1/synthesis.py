@@ -17,7 +17,7 @@ from synthtumour import __version__
 from synthtumour.brain.masks import usable_brain
 from synthtumour.brain.measures import black_level, measure
 from synthtumour.errors import InputError
-from synthtumour.presets import MIXED, PRESETS, TASKS, VAL_TASKS, Preset
+from synthtumour.presets import MIXED, PRESETS, TASKS, VAL_TASKS, Preset, preset_of
 from synthtumour.streams import case_generator
 from synthtumour.tumour.placing import Recipient, in_ras_mm, is_inside, usable_prior
 from synthtumour.volume.volume import Volume
@@ -52,7 +52,7 @@ class Synthesis:
 def synthesise(
     scan: Volume,
     brain_mask: Volume,
-    preset: Preset = PRESETS["paper"],
+    preset: str | Preset = PRESETS["paper"],
     *,
     seed: int,
     task: str = "train",
@@ -71,6 +71,7 @@ def synthesise(
     """
     if task not in TASKS:
         raise ValueError(f"task {task!r}: must be one of {TASKS}")
+    preset = preset_of(preset)
     recipient = recipient or recipient_of(scan, brain_mask)
     if centre_ras_mm is not None and not is_inside(recipient.brain, recipient.grid, centre_ras_mm):
         raise InputError(

@@ -292,7 +292,7 @@ def _for_nodules(preset: Preset) -> Preset:
     """
     largest = min(GLIOMA.nodule_volumes * preset.min_volume_mm3, preset.max_volume_mm3)
     low, high = (share * preset.intensity_range[1] for share in GLIOMA.nodule_lift)
-    return replace(preset, max_volume_mm3=largest, intensity_range=(low, high))
+    return replace(preset, max_volume_mm3=largest, intensity_range=(low, high), mass_probability=0.0)
 
 
 def _border(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks import expert_labels
 from benchmarks.steps import halves_of
+from synthtumour.errors import InputError
 from tests.conftest import ROOT, MakeHead, head_image, with_tumour, write
 
 HEAD_MM = (96.0, 112.0, 88.0)
@@ -36,11 +38,27 @@ def test_halves_share_no_scan(work: Path) -> None:
         odd, even = halves_of(work / "tumour", work / "out")
         assert {path.name for path in odd.iterdir()} == {"p0", "p2"}
         assert {path.name for path in even.iterdir()} == {"p1", "p3"}
+    shutil.copytree(work / "tumour/p0", work / "tumour/p00")
+    with pytest.raises(InputError, match="made from other scans"):
+        halves_of(work / "tumour", work / "out")
+    (work / "mine").mkdir()
+    (work / "mine/thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        halves_of(work / "tumour", work / "mine")
+
+
+def test_scans_of_a_subject_stay_together(work: Path) -> None:
+    for old, new in (("p0", "A_v0"), ("p1", "A_v1"), ("p2", "B"), ("p3", "C")):
+        (work / "tumour" / old).rename(work / "tumour" / new)
+    shutil.copytree(work / "tumour/C", work / "tumour/D")
+    odd, even = halves_of(work / "tumour", work / "out")
+    assert {path.name for path in odd.iterdir()} == {"A_v0", "A_v1", "C"}
+    assert {path.name for path in even.iterdir()} == {"B", "D"}
 
 
 def test_too_few_scans_are_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert expert_labels.main([*options(work), "--tumour", str(work / "free")]) == 2
-    assert "holds 1 scans; two halves of two are the least" in capsys.readouterr().err
+    assert "holds 1 subjects; two halves of two are the least" in capsys.readouterr().err
 
 
 @pytest.mark.peer

@@ -104,7 +104,7 @@ def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.Capt
         (nnunet(data, "--iterations", "5", "5", "--dry-run"), "--iterations: of the pilot network"),
         (nnunet(data, "--cross-fit"), "--cross-fit: of the pilot network"),
         (command(data, "--cross-fit", "--test", str(data / "tumour")), "--test: not with --cross-fit"),
-        (command(data, "--cross-fit"), "holds 3 scans"),
+        (command(data, "--cross-fit"), "holds 3 subjects"),
     ):
         assert two_stage.main(words[2:]) == 2
         assert said in capsys.readouterr().err

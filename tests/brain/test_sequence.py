@@ -28,13 +28,20 @@ def brain(fluid: float) -> tuple[np.ndarray, np.ndarray, Grid]:
 def test_flair_passes_in_any_unit() -> None:
     scan, mask, grid = brain(50.0)
     z = (scan - scan[mask].mean()) / scan[mask].std()
-    for values in (scan, scan.astype(np.int16), 0.001 * scan, z, np.where(mask, z, 0)):
+    padded = [np.where(mask, scan, value) for value in (-1000.0, -32768.0, -np.inf)]
+    demeaned = 50 * (scan - scan.mean())
+    for values in (scan, scan.astype(np.int16), 0.001 * scan, z, np.where(mask, z, 0), *padded, demeaned):
         check_flair(values, mask, grid, PATH)
 
 
 def test_a_bright_tumour_at_the_rim_is_no_fluid() -> None:
+    """One that covers most of the brain's rim: its ventricles are dark all the same."""
     scan, mask, grid = brain(50.0)
-    scan[:40] = np.where(mask[:40], 800.0, 0.0)
+    rim = mask & ~ndimage.binary_erosion(mask, iterations=5)
+    rim[75:] = False
+    scan[rim] = 800.0
+    shell = mask & ~ndimage.binary_erosion(mask, iterations=4)
+    assert np.median(scan[shell]) > 1.1 * np.median(scan[mask & ~shell])  # as on T2
     check_flair(scan, mask, grid, PATH)
 
 
