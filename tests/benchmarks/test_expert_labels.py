@@ -48,11 +48,16 @@ def test_halves_share_no_scan(work: Path) -> None:
 
 
 def test_scans_of_a_subject_stay_together(work: Path) -> None:
-    for old, new in (("p0", "A_v0"), ("p1", "A_v1"), ("p2", "B"), ("p3", "C")):
+    for old, new in (
+        ("p0", "002_S_0413_2006-05-02"),
+        ("p1", "002_S_0413_2007-05-02"),
+        ("p2", "B"),
+        ("p3", "C"),
+    ):
         (work / "tumour" / old).rename(work / "tumour" / new)
     shutil.copytree(work / "tumour/C", work / "tumour/D")
     odd, even = halves_of(work / "tumour", work / "out")
-    assert {path.name for path in odd.iterdir()} == {"A_v0", "A_v1", "C"}
+    assert {path.name for path in odd.iterdir()} == {"002_S_0413_2006-05-02", "002_S_0413_2007-05-02", "C"}
     assert {path.name for path in even.iterdir()} == {"B", "D"}
 
 
