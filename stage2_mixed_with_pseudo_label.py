@@ -43,7 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     where = parser.add_argument_group("input and output")
     folder = partial(add_option, where, type=Path, metavar="FOLDER")
-    folder("--imagesTr_path", required=True, help="real tumour scans, nnU-Net form")
+    folder(
+        "--imagesTr_path",
+        required=True,
+        help="real tumour scans: nnU-Net form, subject folders, or a BIDS dataset",
+    )
     folder("--labelsTr_path", required=True, help="their pseudo-labels")
     folder(
         "--healthyimgTr",

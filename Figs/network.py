@@ -1,7 +1,7 @@
 """Figs/segmented.png and Figs/failures.png: what the package's weights mark in simulated scans of DemoData.
 
-Those segmented are the first seeds, none chosen. Each failure is the worst of some cases: it says what kind
-of case fails, not how often.
+Those segmented are the first seeds, none chosen. Two of the failures are the worst of eight cases, two
+are one case each, without the confidence gate: they say what kind of case fails, not how often.
 """
 
 from __future__ import annotations
