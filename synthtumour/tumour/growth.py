@@ -127,21 +127,19 @@ def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> Border | None:
     brain = tissue.brain[box] & (away_mm < reach_mm)
     matter, cortex = tissue.matter[box][brain], tissue.cortex[box][brain]
     speed = (matter + (1 - matter) * growth.csf_speed) * (1 - (1 - growth.cortex_speed) * cortex)
-    speed[tissue.ventricle[box][brain]] = _VENTRICLE_SPEED
+    ventricle = tissue.ventricle[box]
+    speed[ventricle[brain]] = _VENTRICLE_SPEED
     noise = noise_in(box, tissue, growth.centre_ras_mm, growth.noise_mm, growth.noise_offset, 2, brain)
     speed *= np.exp(2 * growth.roughness * noise[brain])
     count = max(round(growth.volume_mm3 / 1000 / tissue.grid.voxel_ml), 1)
-    matterless = tissue.ventricle[box]
     away_mm = away_mm[brain]
     starts, mass_mm = seeds - low, None
     if growth.mass_fraction:
         # It displaces tissue of any kind; only what bounds it makes it rough.
-        spread = np.where(
-            matterless[brain], _VENTRICLE_SPEED, np.exp(_MASS_ROUGHNESS * growth.roughness * noise[brain])
-        )
-        beyond = _beyond_mm(
-            spread, brain, starts, max(round(growth.mass_fraction * count), 1), away_mm, margin_mm, spacing
-        )
+        spread = np.exp(_MASS_ROUGHNESS * growth.roughness * noise[brain])
+        spread[ventricle[brain]] = _VENTRICLE_SPEED
+        part = max(round(growth.mass_fraction * count), 1)
+        beyond = _beyond_mm(spread, brain, starts, part, away_mm, margin_mm, spacing)
         if beyond is None:
             return None
         mass = beyond < 0
@@ -156,7 +154,7 @@ def grow(growth: Growth, tissue: Tissue, margin_mm: float) -> Border | None:
     if mass_mm is not None:  # without oedema its border is steep in time, and would be in steps
         border_mm = _signed_distance_mm((border_mm < 0) | (mass_mm < 0), spacing)
         border_mm[~brain] = _FAR_MM
-    _soften(border_mm, brain & ~matterless, margin_mm, tissue.grid)
+    _soften(border_mm, brain & ~ventricle, margin_mm, tissue.grid)
     return Border(box, border_mm, mass_mm)
 
 
