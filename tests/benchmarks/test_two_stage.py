@@ -139,7 +139,7 @@ def test_the_pilots_loop_is_closed_and_carried_on(data: Path) -> None:
 @pytest.mark.peer
 def test_cross_fit_scores_no_scan_that_a_senior_has_seen(data: Path) -> None:
     shutil.copytree(data / "tumour/p0", data / "tumour/p3")
-    words = command(data, "--cross-fit", "--iterations", "60", "10", "--stage2", "-num 4")
+    words = command(data, "--cross-fit", "--iterations", "20", "5", "--stage2", "-num 4")
     done = run(words)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Scored on tumours that neither network has seen." in done.stdout
