@@ -152,7 +152,11 @@ def test_a_case_twice(nnunet: NnUnet) -> None:
     assert len(properties["class_locations"][1]) == (seg == 1).sum()
     far = brain & (seg == 0) & (before[:] > 0)
     assert np.corrcoef(first[far], before[:][far])[0, 1] > 0.9
-    assert first[seg == 1].mean() > first[far].mean() + 1
+    lifts = []
+    for _ in range(7):  # one may be faint, or mostly a dark core
+        image, marked, _, _ = fresh.load_case(case)
+        lifts.append(image[marked == 1].mean() - image[brain & (marked == 0)].mean())
+    assert np.median(lifts) > 1
 
 
 def refusal(made: Any, capsys: pytest.CaptureFixture[str]) -> str:
