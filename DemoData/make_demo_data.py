@@ -28,7 +28,6 @@ from importlib.util import find_spec
 from multiprocessing import Pool
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -186,6 +185,8 @@ def load_map(kind: str) -> tuple[Floats, NDArray[np.float64]]:
     path = Path(spec.origin).parent / "datasets" / "data" / name
     if hashlib.sha256(path.read_bytes()).hexdigest() != MAP_SHA256[kind]:
         raise SystemExit(f"{name} is not the copy in nilearn 0.14.1: pip install nilearn==0.14.1")
+    import nibabel as nib  # comes with nilearn; the tests do without both
+
     image = nib.nifti1.Nifti1Image.from_filename(str(path))
     return np.asarray(image.dataobj, dtype=np.float32) / np.float32(255.0), image.affine
 
@@ -447,6 +448,8 @@ def simulate(atlas: Atlas, recipe: Recipe, quick: bool = True) -> Subject:
 
 def write(volume: NDArray[np.generic], affine: NDArray[np.float64], orientation: str, path: Path) -> None:
     """Write a NIfTI file in the given axis orientation, the same bytes every time."""
+    import nibabel as nib
+
     image = nib.nifti1.Nifti1Image(volume, affine)
     now, wanted = nib.orientations.io_orientation(affine), nib.orientations.axcodes2ornt(tuple(orientation))
     turned = image.as_reoriented(nib.orientations.ornt_transform(now, wanted))
