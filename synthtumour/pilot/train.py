@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from synthtumour.pilot.optimiser import Training
 
 
+PACKAGED = Path("box")  # the word that --init takes in place of a file
+
+
 @dataclass(frozen=True)
 class PilotTraining:
     """What a network is to learn from, and how; fields have the options' names."""
@@ -46,7 +49,7 @@ class PilotTraining:
     threads: int | None = None
     device: str = "auto"
     seed: int = 0
-    init: Path | None = None
+    init: Path | None = None  # PACKAGED: the weights of the package
     resume: bool = False
     overwrite: bool = False
     any_brain_volume: bool = False
@@ -80,9 +83,10 @@ class PilotTraining:
             f"--minutes {self.minutes or 0:g}: needs more than 0",
         )
         require(self.threads is None or self.threads >= 1, f"--threads {self.threads}: needs 1 or more")
-        if self.init is not None:
-            check_file(self.init)
-        check_output(self.weights, self.init)
+        start = None if self.init == PACKAGED else self.init
+        if start is not None:
+            check_file(start)
+        check_output(self.weights, start)
         if self.resume:
             require(self.state.exists(), f"{self.state}: not there, so there is no training to carry on")
             return
@@ -171,7 +175,7 @@ def _begun(asked: PilotTraining, draw: Draw, channels: int) -> Training:
     torch.manual_seed(asked.seed)
     network = PilotNetwork(channels)
     if asked.init is not None:
-        pilot, start = load_weights(BOX if asked.init == Path("box") else asked.init)
+        pilot, start = load_weights(BOX if asked.init == PACKAGED else asked.init)
         require(
             pilot.channels == channels and pilot.canvas.spacing_mm == asked.spacing_mm,
             f"{asked.init}: a network of {pilot.channels} channels at {pilot.canvas.spacing_mm:g} mm, and "

@@ -22,7 +22,7 @@ try:
     import torch
 
     from synthtumour.pilot import kept_out, optimiser
-    from synthtumour.pilot.network import load_weights
+    from synthtumour.pilot.network import BOX, load_weights
 except ModuleNotFoundError:  # not the environment of requirements.txt, so these tests are not asked for
     pass
 
@@ -195,6 +195,14 @@ def test_weights_to_begin_with(
     assert train(tmp_path / "x.pt", *start, "--init", tmp_path / "wrong.pt", steps=1) == 2
     assert "holds no weights of pilot_network.py" in capsys.readouterr().err
     assert not (tmp_path / "x.pt").exists()
+
+
+def test_the_weights_of_the_package_to_begin_with(healthy: Path, tmp_path: Path) -> None:
+    assert train(tmp_path / "s.pt", "--healthy", healthy, "--init", "box", steps=1) == 0
+    (_, first), (pilot, second) = load_weights(BOX), load_weights(tmp_path / "s.pt")
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    assert max(float((a - b).abs().max()) for a, b in pairs) < 0.02  # one step away
+    assert pilot.about["init"] == "box"
 
 
 def test_other_voxels_one_channel_and_minutes(healthy: Path, tmp_path: Path) -> None:
