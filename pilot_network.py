@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A small network: learn synthetic tumours, segment real ones, score. No GPU."""
+"""A small network: learn synthetic tumours, segment real ones, score. GPU or not."""
 
 from __future__ import annotations
 
