@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,14 +9,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from Figs.panels import Page, axial, fullest, save
-from synthtumour.brain.masks import prepare_brain
-from synthtumour.files.names import brain_mask_beside
+from Figs.panels import Page, axial, fullest, heads_of, middle_of, run_script, save
 from synthtumour.presets import PRESETS
 from synthtumour.stage1.synthesis import recipient_of, synthesise
 from synthtumour.volume.reading import read_volume
 
-ROOT = Path(__file__).resolve().parent.parent
 SUBJECTS = ("sim-01", "sim-02", "sim-03")
 TILE_MM, TILE_IN, ACROSS, TOLD_IN = (160, 200), (1.09, 1.36), 8, 0.19
 CASES, DONORS, MIXED = 40, 4, 16
@@ -27,12 +22,7 @@ Tile = tuple[str, np.ndarray, np.ndarray]  # what is said, image and label [i, j
 
 def draw_cases(demo: Path, path: Path) -> None:
     """The first forty seeds of preset diverse, training task with distractors, on all scans of `demo`."""
-    heads = []
-    for name in SUBJECTS:
-        source = demo / name / "flair.nii.gz"
-        scan = read_volume(source)
-        brain = prepare_brain(scan, source, brain_mask_beside(source))
-        heads.append((scan, brain, recipient_of(scan, brain)))
+    heads = [(scan, brain, recipient_of(scan, brain)) for scan, brain in heads_of(demo).values()]
     tiles = []
     for seed in range(CASES):
         scan, brain, recipient = heads[seed % len(heads)]
@@ -53,8 +43,8 @@ def draw_mixed(demo: Path, path: Path) -> None:
             donor, scan = f"donor{n}", demo / SUBJECTS[n % len(SUBJECTS)] / "flair.nii.gz"
             files = (real / f"imagesTr/{donor}_0000.nii.gz", real / f"labelsTr/{donor}.nii.gz")
             options = ("--seed", n, "--num-tumours", 1, "--distractors", 0, "--skull-strip", "--quiet")
-            _run("resect_multi_tumor.py", scan, *files, *options)
-        _run(
+            run_script("resect_multi_tumor.py", scan, *files, *options)
+        run_script(
             "stage2_mixed_with_pseudo_label.py",
             *("--imagesTr_path", real / "imagesTr", "--labelsTr_path", real / "labelsTr"),
             *("--healthyimgTr", demo, "--mask_check_path", work / "check", "-num", MIXED, "--jitter", 5),
@@ -67,11 +57,6 @@ def draw_mixed(demo: Path, path: Path) -> None:
     _draw(tiles, path, outlined=True)
 
 
-def _run(script: str, *options: object) -> None:
-    command = [sys.executable, ROOT / script, *options]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
-
-
 def _draw(tiles: Sequence[Tile], path: Path, outlined: bool) -> None:
     """Each in the slice that holds most of its tumour, eight in a row."""
     width, height = TILE_IN
@@ -82,15 +67,9 @@ def _draw(tiles: Sequence[Tile], path: Path, outlined: bool) -> None:
         page.canvas.text(left, top + 0.02, said, size=7, va="top")
         k = fullest(label)
         inside = image[:, :, k][image[:, :, k] > 0]
-        outline = _middle(axial(label, k)) if outlined else None
+        outline = middle_of(axial(label, k), TILE_MM) if outlined else None
         corner = (left, top + TOLD_IN - 0.03)
-        page.plane(corner, TILE_IN, _middle(axial(image, k)), float(np.percentile(inside, 99.7)), outline)
+        page.plane(
+            corner, TILE_IN, middle_of(axial(image, k), TILE_MM), float(np.percentile(inside, 99.7)), outline
+        )
     save(page.figure, path, dpi=110)
-
-
-def _middle(plane: np.ndarray) -> np.ndarray:
-    """`plane` cut or padded about its middle to TILE_MM."""
-    width, height = TILE_MM
-    padded = np.pad(plane, max(TILE_MM) // 2)
-    top, left = (padded.shape[0] - height) // 2, (padded.shape[1] - width) // 2
-    return padded[top : top + height, left : left + width]

@@ -14,20 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from Figs.panels import BLUE, ORANGE, Page, axial, fullest, save
-from synthtumour.brain.masks import prepare_brain
-from synthtumour.files.names import brain_mask_beside
+from Figs.panels import BLUE, ORANGE, Page, axial, fullest, heads_of, save
 from synthtumour.pilot.network import BOX, digest_of
 from synthtumour.pilot.segment import networks_in, segmented
 from synthtumour.presets import PRESETS, Preset, Refinement
 from synthtumour.stage1.synthesis import Synthesis, recipient_of, synthesise
 from synthtumour.stage2.refinement import refined_mask
 from synthtumour.tumour.distractors import Caps, Distractors, disturb
-from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume
 
 SEGMENTED, CASES = 4, 8
-SUBJECTS = ("sim-01", "sim-02", "sim-03")
 ALONE = replace(PRESETS["diverse"], distractor_probability=0.0, num_tumours=(1, 1))
 MASS = replace(ALONE, mass_probability=1.0, min_volume_mm3=50_000.0, max_volume_mm3=120_000.0)
 SMALL = replace(ALONE, core_probability=0.0, min_volume_mm3=2_000.0, max_volume_mm3=4_000.0)
@@ -86,22 +82,12 @@ def dice(case: Case) -> float:
     return float(2 * (case.tumour & case.marked).sum() / (case.tumour.sum() + case.marked.sum()))
 
 
-def heads_of(demo: Path) -> dict[str, tuple[Volume, Volume]]:
-    """Scans of `demo` and their brains."""
-    heads = {}
-    for name in SUBJECTS:
-        source = demo / name / "flair.nii.gz"
-        scan = read_volume(source)
-        heads[name] = scan, prepare_brain(scan, source, brain_mask_beside(source))
-    return heads
-
-
 def draw_segmented(demo: Path, path: Path) -> None:
     """Tumours of `diverse`, and what is marked, refined as `predict` does it."""
-    heads = heads_of(demo)
+    heads = list(heads_of(demo).values())
     panels = {}
     for seed in range(SEGMENTED):
-        scan, brain = heads[SUBJECTS[seed % len(SUBJECTS)]]
+        scan, brain = heads[seed % len(heads)]
         made = synthesise(scan, brain, ALONE, seed=seed)
         image, inside = made.image.array, brain.array > 0
         label, _ = refined_mask(image, inside, marked(image, brain), brain.grid, Refinement())

@@ -6,8 +6,6 @@ shown: one of preset diverse stands in for it, and its own label for the junior'
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,10 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import FancyBboxPatch
 
-from Figs.panels import BLUE, RED, Page, axial, fullest, save
+from Figs.panels import BLUE, RED, Page, axial, fullest, middle_of, run_script, save
 from synthtumour.volume.reading import read_volume
 
-ROOT = Path(__file__).resolve().parent.parent
 TILE_IN = (1.25, 1.47)
 TILE_MM = (160, 188)
 TRAINING, VALIDATION, DONOR = "sim-01", "sim-03", "sim-02"
@@ -63,8 +60,7 @@ def make_cases(demo: Path, work: Path) -> None:
             *("--healthyimgTr", demo, "--mask_check_path", work / "check", "-num", 4, "--workers", 1),
         ),
     ):
-        command = [sys.executable, ROOT / script, *options]
-        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        run_script(script, *options)
 
 
 # ---------------------------------------------------------------- the stages
@@ -152,14 +148,6 @@ def white_of(scan: np.ndarray, label: np.ndarray) -> float:
     return float(max(WHITE * brain, np.percentile(scan[label > 0], 99)))
 
 
-def middle_of(plane: np.ndarray) -> np.ndarray:
-    """`plane` cut or padded about its middle to TILE_MM; voxels of DemoData have 1 mm."""
-    width, height = TILE_MM
-    padded = np.pad(plane, max(TILE_MM) // 2)
-    top, left = (padded.shape[0] - height) // 2, (padded.shape[1] - width) // 2
-    return padded[top : top + height, left : left + width]
-
-
 def header(page: Page, y: float, said: str, colour: str) -> None:
     page.canvas.text(0.1, y, said, size=12, weight="bold", color=colour, va="top")
 
@@ -174,8 +162,8 @@ def tile(
 ) -> None:
     scan, k, white = shown
     page.canvas.text(x, y - 0.06, said, size=9, va="bottom", linespacing=1.15)
-    outline = None if label is None else middle_of(axial(label, k))
-    page.plane((x, y), TILE_IN, middle_of(axial(scan, k)), white, outline)
+    outline = None if label is None else middle_of(axial(label, k), TILE_MM)
+    page.plane((x, y), TILE_IN, middle_of(axial(scan, k), TILE_MM), white, outline)
 
 
 def network(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+
+from synthtumour.brain.masks import prepare_brain
+from synthtumour.files.names import brain_mask_beside
+from synthtumour.volume.reading import read_volume
+from synthtumour.volume.volume import Volume
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # Shown 900 pixels wide, these figures keep their type sizes; they have more pixels, for dense screens.
 WIDTH_IN = 9.0
@@ -59,6 +68,29 @@ def fullest(label: np.ndarray) -> int:
 def axial(array: np.ndarray, k: int) -> np.ndarray:
     """Slice k of a canonical array: anterior is up, the patient's right on the left."""
     return array[:, :, k].T[::-1, ::-1]
+
+
+def middle_of(plane: np.ndarray, size_mm: tuple[int, int]) -> np.ndarray:
+    """`plane` cut or padded about its middle to a width and a height; voxels of DemoData have 1 mm."""
+    width, height = size_mm
+    padded = np.pad(plane, max(size_mm) // 2)
+    top, left = (padded.shape[0] - height) // 2, (padded.shape[1] - width) // 2
+    return padded[top : top + height, left : left + width]
+
+
+def heads_of(demo: Path) -> dict[str, tuple[Volume, Volume]]:
+    """The scans of `demo` and their brains, by subject."""
+    heads = {}
+    for source in sorted(demo.glob("sim-*/flair.nii.gz")):
+        scan = read_volume(source)
+        heads[source.parent.name] = scan, prepare_brain(scan, source, brain_mask_beside(source))
+    return heads
+
+
+def run_script(script: str, *options: object) -> None:
+    """Run one of this repository's scripts; CalledProcessError if it fails."""
+    command = [sys.executable, ROOT / script, *options]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
 
 
 def save(figure: Figure, path: Path, dpi: int = 200) -> None:

@@ -146,6 +146,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 # ---------------------------------------------------------------- the score
 
+Scores = dict[str, dict[str, dict[str, float]]]  # by row, by 'dice' or 'false_ml', by scan
+Done = dict[str, dict[str, float]]  # by step, its seconds
+
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     """Dice of two boolean arrays; 1 if both are empty."""
@@ -153,12 +156,10 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * int((one & other).sum()) / total if total else 1.0
 
 
-def score(args: argparse.Namespace, loop: Engine) -> dict[str, dict[str, dict[str, float]]]:
+def score(args: argparse.Namespace, loop: Engine) -> Scores:
     """Of every row: Dice of every labelled scan, false ml of every tumour-free one."""
     kind = "test" if args.test else "tumour"
-    found: dict[str, dict[str, dict[str, float]]] = {
-        row: {"dice": {}, "false_ml": {}} for row in ("threshold", *loop.rows)
-    }
+    found: Scores = {row: {"dice": {}, "false_ml": {}} for row in ("threshold", *loop.rows)}
     for which, folder in ((kind, args.test or args.tumour), ("tumour_free", scored(args)["tumour_free"])):
         for scan in find_scans(folder).scans:
             name = safe_name(scan.name)
@@ -183,9 +184,9 @@ def label_of(scan: Scan, name: str) -> Path:
 
 
 def table(
-    scores: dict[str, dict[str, dict[str, float]]],
+    scores: Scores,
     args: argparse.Namespace,
-    times: dict[str, dict[str, float]],
+    times: Done,
 ) -> str:
     """Markdown: one row for the threshold and each prediction, and a caption that says what was scored."""
     labelled, free = (len(scores["senior"][key]) for key in ("dice", "false_ml"))
@@ -257,10 +258,6 @@ def options_of(loop: NnunetLoop | PilotLoop) -> dict[str, dict[str, object]]:
     }
     senior = {"stage2": args.stage2, "from-scratch": args.from_scratch}
     return {"junior": junior | own["junior"], "senior": senior | own["senior"]}
-
-
-Scores = dict[str, dict[str, dict[str, float]]]
-Done = dict[str, dict[str, float]]
 
 
 def two_stage(args: argparse.Namespace) -> int:

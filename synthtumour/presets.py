@@ -145,10 +145,8 @@ class GliomaRanges:
     infiltrative: Margin = Margin(cortex_speed=(0.15, 0.6), csf_speed=(0.03, 0.2), roughness=(0.3, 1.2))
     extra_volume: Range = (0.05, 0.4)  # of a further tumour, as a part of a drawn volume
     mass_fraction: Range = (0.1, 0.9)  # of the tumour
-    mass_lean: Range = (
-        0.3,
-        2.0,
-    )  # log of how much faster oedema grows to one side than at right angles to it
+    # log of how much faster oedema grows to one side than at right angles to it
+    mass_lean: Range = (0.3, 2.0)
     # nodules: from the least volume up to this many times it, their lift as parts of the highest
     nodule_volumes: float = 3.0
     nodule_lift: Range = (0.75, 1.25)

@@ -71,11 +71,11 @@ def make_prediction(loaded: tuple[Head, PredictSource, Networks], case: Case) ->
     """Write the label of one scan, and perhaps its probabilities and picture; what the manifest says."""
     head, source, networks = loaded
     scan = head.channels[0]
-    check_flair(scan.array, head.brain, head.grid, source.files.channels[0])
     if case.there:
         label = read_volume(case.there[0]).array > 0
         _draw(case, head, label, label, dict(case.made))
         return {}
+    check_flair(scan.array, head.brain, head.grid, source.files.channels[0])
     found = segmented(scan.array, head.brain, head.grid, networks, source.min_logit)
     label, said = _refined(head, found, source.refinement)
     write_in_place(scan.with_array(label), case.files[0])

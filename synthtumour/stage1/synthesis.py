@@ -64,6 +64,8 @@ def synthesise(
 ) -> Synthesis:
     """Put synthetic tumours into `scan`, inside `brain_mask`.
 
+    `preset` may be a name.
+
     The same `seed` and `case` give the same tumours for either task. `centre_ras_mm` places the first
     tumour; the others, or all, start where `location_prior` (on the scan's grid) says. `recipient` is what
     `recipient_of` made of scan and mask, to be given to all calls for one scan. Raises InputError if the scan
