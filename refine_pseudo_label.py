@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Refine labels of any network: their borders where the scans' contrast says."""
+"""Refine labels of any network: their borders where the scans' contrast says.
+
+Marks that nnU-Net was not sure enough of can be dropped first.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ examples:
       --output REFINED --preview
   python refine_pseudo_label.py --images D/imagesTr --labels PREDICTIONS \\
       --output REFINED --softmax 0.3 --refine-level 0.4
+  python refine_pseudo_label.py --images D/imagesTr --labels PREDICTIONS \\
+      --output REFINED --gate-from FOLD_0/validation \\
+      nnUNet_raw/Dataset101_SynthTumour/labelsTr
 
 CASE_0000.nii.gz and CASE.nii.gz give REFINED/CASE.nii.gz. A run that was
 interrupted is carried on by the same command; a finished one is left as it is.
@@ -48,7 +54,23 @@ def build_parser() -> argparse.ArgumentParser:
         ),
     ):
         where.add_argument(name, type=Path, metavar="FOLDER", required=required, help=text)
+    gate = parser.add_argument_group("confidence gate")
+    gate.add_argument(
+        "--gate-from",
+        type=Path,
+        nargs=2,
+        metavar=("FOLDER", "LABELS"),
+        help="drop marks that are as unsure as false ones in nnU-Net's validation cases: fold_0/validation, "
+        "which nnUNetv2_train --npz writes, and the dataset's labelsTr. Needs CASE.npz beside the --labels "
+        "(nnUNetv2_predict --save_probabilities; default: nothing is dropped)",
+    )
     how, usual = parser.add_argument_group("refinement"), Refinement()
+    how.add_argument(
+        "--refine",
+        choices=("on", "off"),
+        default="on",
+        help="off: drop what the gate drops, and leave borders as they are (default: %(default)s)",
+    )
     how.add_argument(
         "--softmax",
         type=float,
@@ -89,7 +111,8 @@ def refine(args: argparse.Namespace) -> int:
             image_name=args.image_name,
             label_name=args.label_name,
             threshold=args.softmax,
-            how=refinement_from(args),
+            how=refinement_from(args) if args.refine == "on" else None,
+            gate_from=args.gate_from and tuple(args.gate_from),
             any_brain_volume=args.any_brain_volume,
             conduct=conduct_from(args),
         )

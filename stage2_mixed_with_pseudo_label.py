@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=200,
         metavar="N",
-        help="mixed cases (default: 200)",
+        help="mixed cases; with --combine 0 leaves them out of the dataset (default: 200)",
     )
     add_option(
         where,

@@ -9,33 +9,52 @@ import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from benchmarks.steps import JUNIOR, SENIOR, Step, check_same, scored, script, write_scans
+from benchmarks.steps import (
+    DATASETS,
+    ROOT,
+    Step,
+    check_junior,
+    link_all,
+    networks_of,
+    scored,
+    script,
+    write_scans,
+)
+from synthtumour.dataset.nnunet import safe_name
 from synthtumour.dataset.subjects import find_scans
 from synthtumour.errors import InputError
 from synthtumour.files.staging import write_bytes, write_json
 
 CONFIGURATION = "3d_fullres"
+TRAINERS = ROOT / "synthtumour" / "nnunet_trainer", ROOT / "benchmarks" / "nnunet_trainer"
+MIXED_CASES = 120  # more than of Stage 1 and untouched, which get new tumours
+VAL_FRACTION = 0.3  # of the subjects: those that the gate is chosen on
+NO_GATE = ", no gate"
+OWN = (NO_GATE, "", " refined")  # what a network marks, behind the gate, and refined
+# what a row says of a checkpoint that is compared
+CHECKPOINTS = {"": "best", ", last checkpoint": "final", ", averaged": "averaged"}
 
 
 @dataclass(frozen=True)
 class Setting:
     """What is trained, and for how long; `small` holds what plans and trainer are told beyond that."""
 
-    trainer: str
     plans: str
     device: str
     variants: int
     spacing_mm: float | None = None
     mirroring: bool = True  # at test time
-    small: dict[str, float] | None = None
-    small_senior: dict[str, float] | None = None  # where those of a senior that starts as its junior differ
+    small: dict[str, Any] | None = None
+    small_senior: dict[str, Any] | None = None  # where those of a senior that starts as its junior differ
 
 
 SETTINGS = {
     "small": Setting(
-        trainer="nnUNetTrainerSmall",
         plans="nnUNetPlans_small",
         device="cpu",
         variants=6,
@@ -43,32 +62,34 @@ SETTINGS = {
         mirroring=False,
         small={
             "num_epochs": 50,
-            "num_iterations_per_epoch": 12,
+            "num_iterations_per_epoch": 25,
             "num_val_iterations_per_epoch": 6,
             "initial_lr": 3e-3,
             "features": 8,  # of the first stage, doubled at each further one
             "batch_size": 2,
         },
-        small_senior={"num_epochs": 25, "initial_lr": 1e-3},
+        small_senior={"num_epochs": 24, "initial_lr": 1e-3},
     ),
     # nnU-Net as it comes: 1000 epochs
-    "paper": Setting("nnUNetTrainer", "nnUNetPlans", "cuda", variants=8),
+    "paper": Setting("nnUNetPlans", "cuda", variants=8),
 }
 
 
 class NnunetLoop:
     """The steps of one run, in order, with all paths they use."""
 
-    rows = ("junior", "junior refined", "senior", "senior refined")
-
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.setting = SETTINGS[args.setting]
-        self.small = {JUNIOR: {**(self.setting.small or {}), "seed": args.seed}}
+        self.networks = networks_of(args)
+        self.datasets = dict(zip(self.networks, DATASETS, strict=False))
+        junior = {**(self.setting.small or {}), "seed": args.seed, "preset": args.preset}
         other = {} if args.from_scratch else self.setting.small_senior
-        self.small[SENIOR] = {**self.small[JUNIOR], **(other or {})}
+        self.small = {network: {**junior, **(other or {})} for network in self.networks}
+        self.small["junior"] = junior
         if args.epochs:
-            self.small[JUNIOR]["num_epochs"], self.small[SENIOR]["num_epochs"] = args.epochs
+            for network in self.networks:
+                self.small[network]["num_epochs"] = args.epochs[network != "junior"]
         self.work = args.output.resolve()
         self.raw, self.preprocessed, self.results = (
             self.work / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")
@@ -78,7 +99,7 @@ class NnunetLoop:
             "nnUNet_raw": str(self.raw),
             "nnUNet_preprocessed": str(self.preprocessed),
             "nnUNet_results": str(self.results),
-            "nnUNet_extTrainer": str(Path(__file__).resolve().parent / "nnunet_trainer"),
+            "nnUNet_extTrainer": os.pathsep.join(map(str, TRAINERS)),
         }
         if self.setting.device == "cpu":
             self.environment |= {
@@ -88,161 +109,208 @@ class NnunetLoop:
                 "OMP_NUM_THREADS": str(args.threads),
             }
 
+    @property
+    def rows(self) -> tuple[str, ...]:
+        marked = [row for network in self.networks for row in (network, f"{network} refined")]
+        return (*marked, *(row for network in self.networks for row in self.compared(network)))
+
+    def compared(self, network: str) -> dict[str, str]:
+        """Which checkpoint each row shows that compares what a junior's mark, without the gate."""
+        if network != "junior" or not self.args.checkpoints:
+            return {}
+        return {
+            f"{network}{said}{NO_GATE}{how}": checkpoint
+            for said, checkpoint in CHECKPOINTS.items()
+            if checkpoint != "averaged" or self.setting.small
+            for how in ("", ", refined")
+        }
+
+    @property
+    def trainer(self) -> str:
+        if self.args.fixed_set:
+            return "nnUNetTrainerSmall" if self.setting.small else "nnUNetTrainer"
+        if self.setting.small:
+            return "nnUNetTrainerSmallFresh"
+        return "nnUNetTrainerSynthTumour" + "Diverse" * (self.args.preset == "diverse")
+
     def steps(self) -> list[Step]:
         args, setting = self.args, self.setting
         scans = scored(args)
         spacing = [str(setting.spacing_mm)] * 3 if setting.spacing_mm else []
         overwritten = ["-overwrite_target_spacing", *spacing, "-overwrite_plans_name", setting.plans]
-        junior = [
+        dataset, number = self.datasets["junior"], self.number("junior")
+        steps = [
             Step(
                 "Stage 1",
                 script(
                     "prompt_multi_tumor.py",
-                    *("--input", args.healthy.resolve(), "--output", self.raw / JUNIOR, "--skull-strip"),
+                    *("--input", args.healthy.resolve(), "--output", self.raw / dataset, "--skull-strip"),
                     *("--preset", args.preset, "--variants", setting.variants, "--seed", args.seed),
-                    *("--add-untouched", 1, "--workers", args.threads, *shlex.split(args.stage1)),
+                    *("--val-fraction", VAL_FRACTION, "--add-untouched", 1),
+                    *(() if args.fixed_set else ("--without-tumour", 1)),
+                    *("--workers", args.threads, *shlex.split(args.stage1)),
                 ),
             ),
             Step(
                 "junior: plan",
                 self.nnunet(
-                    *("plan_and_preprocess", "-d", 101, "-c", CONFIGURATION, "--verify_dataset_integrity"),
+                    *("plan_and_preprocess", "-d", number, "-c", CONFIGURATION, "--verify_dataset_integrity"),
                     *("--no_pp", "--clean", "-npfp", args.threads, *(overwritten if spacing else [])),
                 ),
             ),
-            Step("junior: preprocess", self.preprocess("101"), lambda: self.make_small(JUNIOR)),
-            Step("junior: train", self.train("101"), lambda: self.copy(JUNIOR, "splits_final.json")),
-            Step(
-                "junior: scans",
-                prepare=lambda: [write_scans(scans[kind], self.work / kind) for kind in scans],
+            Step("junior: preprocess", self.preprocess("junior"), lambda: self.make_small("junior")),
+            Step("junior: train", self.train("junior"), lambda: self.copy("junior", "splits_final.json")),
+            *(
+                Step(f"scans: {kind}", prepare=partial(write_scans, folder, self.work / kind))
+                for kind, folder in scans.items()
             ),
             *self.predict("junior", scans),
         ]
-        # One mixed case for two of Stage 1's training cases, which are half of its cases: see TWO_STAGE.md.
-        mixed = max(len(find_scans(args.healthy).scans) * setting.variants // 4, 10)
-        stage1_cases = [] if args.without_stage1 else ["--stage1", self.raw / JUNIOR]
-        start = (
-            [] if args.from_scratch else ["-pretrained_weights", self.fold(JUNIOR) / "checkpoint_best.pth"]
+        for teacher, network in pairwise(self.networks):
+            steps += [*self.stage2(teacher, network), *self.predict(network, scans)]
+        return steps
+
+    def stage2(self, teacher: str, network: str) -> list[Step]:
+        """A network that learns from the labels of its teacher, and starts from that one's weights."""
+        args, plans = self.args, self.setting.plans
+        dataset, number, place = (
+            self.datasets[network],
+            self.number(network),
+            self.work / f"mixed_{network.replace(' ', '_')}",
         )
-        senior = [
+        stage1_cases = [] if args.without_stage1 else ["--stage1", self.raw / self.datasets["junior"]]
+        best = self.fold(teacher) / "checkpoint_best.pth"
+        start = [] if args.from_scratch else ["-pretrained_weights", best]
+        moved = ("-s", self.number("junior"), "-t", number, "-sp", plans, "-tp", plans)
+        return [
             Step(
-                "Stage 2",
+                f"{network}: Stage 2",
                 script(
                     "stage2_mixed_with_pseudo_label.py",
-                    *("--imagesTr_path", self.work / "tumour/imagesTr"),
-                    *("--labelsTr_path", self.predictions("junior", "tumour")),
+                    *("--imagesTr_path", place / "imagesTr", "--labelsTr_path", place / "labelsTr"),
                     *("--donor-masks", self.work / "tumour/masks"),
-                    *("--healthyimgTr", args.healthy.resolve(), "--skull-strip"),
-                    *("--mask_check_path", self.work / "mask_check"),
-                    *("-num", mixed, "--seed", args.seed),
-                    *("--combine", self.raw / SENIOR, *stage1_cases, "--add-untouched", 1),
+                    *("--healthyimgTr", args.healthy.resolve(), "--skull-strip", "--jitter", 5),
+                    *("--mask_check_path", place / "mask_check", "--prefix", "mixed"),
+                    *("-num", MIXED_CASES, "--seed", args.seed),
+                    *("--combine", self.raw / dataset, *stage1_cases, "--add-untouched", 1),
                     *("--workers", args.threads, *shlex.split(args.stage2)),
                 ),
-            ),
-            Step("senior: fingerprint", self.nnunet("extract_fingerprint", "-d", 102, "-np", args.threads)),
-            Step(
-                "senior: plan",
-                self.nnunet(
-                    "move_plans_between_datasets",
-                    "-s",
-                    101,
-                    "-t",
-                    102,
-                    "-sp",
-                    setting.plans,
-                    "-tp",
-                    setting.plans,
+                lambda: link_all(
+                    place,
+                    imagesTr=self.work / "tumour/imagesTr",
+                    labelsTr=self.predictions(teacher, "tumour"),
                 ),
             ),
-            Step("senior: preprocess", self.preprocess("102"), self.prepare_senior),
-            Step("senior: train", self.train("102", *start), lambda: self.copy(SENIOR, "splits_final.json")),
-            *self.predict("senior", scans),
+            Step(
+                f"{network}: fingerprint",
+                self.nnunet("extract_fingerprint", "-d", number, "-np", args.threads),
+            ),
+            Step(f"{network}: plan", self.nnunet("move_plans_between_datasets", *moved)),
+            Step(f"{network}: preprocess", self.preprocess(network), lambda: self.prepare_senior(network)),
+            Step(
+                f"{network}: train",
+                self.train(network, *start),
+                lambda: self.copy(network, "splits_final.json"),
+            ),
         ]
-        return junior + senior
+
+    def number(self, network: str) -> str:
+        return self.datasets[network][len("Dataset") :][:3]
 
     def nnunet(self, name: str, *options: object) -> tuple[str, ...]:
         return (str(Path(sys.executable).parent / f"nnUNetv2_{name}"), *map(str, options))
 
-    def preprocess(self, number: str) -> tuple[str, ...]:
+    def preprocess(self, network: str) -> tuple[str, ...]:
         options = ("-plans_name", self.setting.plans, "-c", CONFIGURATION, "-np", self.args.threads)
-        return self.nnunet("preprocess", "-d", number, *options)
+        return self.nnunet("preprocess", "-d", self.number(network), *options)
 
-    def train(self, number: str, *options: object) -> tuple[str, ...]:
-        which = ("-tr", self.setting.trainer, "-p", self.setting.plans, "-device", self.setting.device)
-        return self.nnunet("train", number, CONFIGURATION, 0, *which, "--val_best", *options)
+    def train(self, network: str, *options: object) -> tuple[str, ...]:
+        """Then nnU-Net predicts the validation cases, with the probabilities that the gate is chosen by."""
+        which = ("-tr", self.trainer, "-p", self.setting.plans, "-device", self.setting.device)
+        number = self.number(network)
+        return self.nnunet("train", number, CONFIGURATION, 0, *which, "--val_best", "--npz", *options)
 
     def predict(self, network: str, scans: Iterable[str]) -> list[Step]:
-        """Of all scans, as the network marks them and refined."""
-        return [
-            step
-            for kind in scans
-            for step in (
-                Step(f"{network}: predict {kind}", self.predicted(network, kind)),
-                Step(f"{network}: refine {kind}", self.refined(network, kind)),
-            )
-        ]
+        """Of all scans: as the network marks them, behind the confidence gate, refined."""
+        found = []
+        for kind in scans:
+            own, gated, refined = (self.predictions(f"{network}{what}", kind) for what in OWN)
+            found += [
+                Step(f"{network}: predict {kind}", self.predicted(network, kind, "best", own)),
+                Step(f"{network}: gate {kind}", self.refined(kind, own, gated, *self.gate_of(network))),
+                Step(f"{network}: refine {kind}", self.refined(kind, gated, refined)),
+            ]
+            for row, checkpoint in self.compared(network).items():
+                output = self.predictions(row, kind)
+                if row.endswith("refined"):
+                    marked = self.predictions(row.removesuffix(", refined"), kind)
+                    found.append(Step(f"{row}: {kind}", self.refined(kind, marked, output)))
+                elif output != own:
+                    command = self.predicted(network, kind, checkpoint, output)
+                    found.append(Step(f"{row}: {kind}", command))
+        return found
 
-    def predicted(self, network: str, scans: str) -> tuple[str, ...]:
+    def predicted(self, network: str, scans: str, checkpoint: str, output: Path) -> tuple[str, ...]:
         return self.nnunet(
-            *("predict", "-d", "101" if network == "junior" else "102"),
-            *("-i", self.work / scans / "imagesTr", "-o", self.predictions(network, scans)),
-            *("-c", CONFIGURATION, "-f", 0, "-tr", self.setting.trainer, "-p", self.setting.plans),
-            *("-chk", "checkpoint_best.pth", "-device", self.setting.device),
+            *("predict", "-d", self.number(network)),
+            *("-i", self.work / scans / "imagesTr", "-o", output),
+            *("-c", CONFIGURATION, "-f", 0, "-tr", self.trainer, "-p", self.setting.plans),
+            *("-chk", f"checkpoint_{checkpoint}.pth", "-device", self.setting.device),
             *(() if self.setting.mirroring else ("--disable_tta",)),
+            *(("--save_probabilities",) if checkpoint == "best" else ()),
             *(("-npp", 1, "-nps", 1) if self.setting.device == "cpu" else ()),
         )
 
-    def refined(self, network: str, scans: str) -> tuple[str, ...]:
+    def gate_of(self, network: str) -> tuple[object, ...]:
+        validation = self.fold(network) / "validation"
+        return "--refine", "off", "--gate-from", validation, self.raw / self.datasets[network] / "labelsTr"
+
+    def refined(self, scans: str, labels: Path, output: Path, *options: object) -> tuple[str, ...]:
         return script(
             "refine_pseudo_label.py",
-            *("--images", self.work / scans / "imagesTr", "--labels", self.predictions(network, scans)),
+            *("--images", self.work / scans / "imagesTr", "--labels", labels),
             *("--brain-masks", self.work / scans / "masks"),
-            *("--output", self.predictions(f"{network} refined", scans), "--workers", self.args.threads),
+            *("--output", output, "--workers", self.args.threads, *options),
         )
 
     def predictions(self, row: str, scans: str) -> Path:
-        """The junior's of the tumour scans lie where Stage 2 wants its pseudo-labels: beside the scans."""
-        if (row, scans) == ("junior", "tumour"):
-            return self.work / "tumour/labelsTr"
-        return self.work / "predictions" / row.replace(" ", "_") / scans
+        return self.work / "predictions" / row.replace(",", "").replace(" ", "_") / scans
 
-    def fold(self, dataset: str) -> Path:
-        return (
-            self.results
-            / dataset
-            / f"{self.setting.trainer}__{self.setting.plans}__{CONFIGURATION}"
-            / "fold_0"
-        )
+    def fold(self, network: str) -> Path:
+        trained = f"{self.trainer}__{self.setting.plans}__{CONFIGURATION}"
+        return self.results / self.datasets[network] / trained / "fold_0"
 
     # ------------------------------------------------------------ between the commands
 
-    def make_small(self, dataset: str) -> None:
+    def make_small(self, network: str) -> None:
         """Give nnU-Net's plan the setting's smaller network, and the trainer its numbers."""
         if not self.setting.small:
             return
-        path, small = self.preprocessed / dataset / f"{self.setting.plans}.json", self.small[dataset]
-        plans = json.loads(path.read_text(encoding="utf-8"))
+        path = self.preprocessed / self.datasets[network] / f"{self.setting.plans}.json"
+        plans, small = json.loads(path.read_text(encoding="utf-8")), self.small[network]
         configuration = plans["configurations"][CONFIGURATION]
-        network = configuration["architecture"]["arch_kwargs"]
-        network["features_per_stage"] = [small["features"] * 2**n for n in range(network["n_stages"])]
+        architecture = configuration["architecture"]["arch_kwargs"]
+        stages = range(architecture["n_stages"])
+        architecture["features_per_stage"] = [small["features"] * 2**n for n in stages]
         configuration["batch_size"] = small["batch_size"]
         configuration["small"] = small
         write_json(plans, path)
 
-    def prepare_senior(self) -> None:
+    def prepare_senior(self, network: str) -> None:
         """Moved plans lack the description that planning would have copied, and are the junior's."""
-        self.copy(SENIOR, "dataset.json")
-        self.make_small(SENIOR)
+        self.copy(network, "dataset.json")
+        self.make_small(network)
 
-    def copy(self, dataset: str, name: str) -> None:
+    def copy(self, network: str, name: str) -> None:
         """Copy to nnU-Net's folder of preprocessed data, the only place where it takes a split from."""
+        dataset = self.datasets[network]
         write_bytes((self.raw / dataset / name).read_bytes(), self.preprocessed / dataset / name)
 
     def carried_on(self, step: Step) -> tuple[str, ...]:
         network, _, what = step.name.partition(": ")
         if what != "train":
             return step.command
-        fold = self.fold(JUNIOR if network == "junior" else SENIOR)
+        fold = self.fold(network)
         if not any((fold / f"checkpoint_{which}.pth").is_file() for which in ("final", "latest", "best")):
             return step.command
         command = list(step.command)
@@ -253,9 +321,14 @@ class NnunetLoop:
 
     def options(self) -> dict[str, dict[str, object]]:
         """What makes a run this run, for the junior and for the senior, beside what all engines have."""
+        senior = {"without-stage1": self.args.without_stage1, "rounds": self.args.rounds}
         return {
-            "junior": {"setting": self.args.setting, "training": self.small[JUNIOR]},
-            "senior": {"training": self.small[SENIOR], "without-stage1": self.args.without_stage1},
+            "junior": {
+                "setting": self.args.setting,
+                "fixed-set": self.args.fixed_set,
+                "training": self.small["junior"],
+            },
+            "senior": senior | {"training": self.small[self.networks[-1]]},
         }
 
     def check(self) -> None:
@@ -274,33 +347,52 @@ class NnunetLoop:
             )
 
 
-def borrow_junior(
-    loop: NnunetLoop, about: dict[str, dict[str, object]], done: dict[str, dict[str, float]]
-) -> None:
-    """Link the junior of another finished run into this one."""
+def borrow_junior(loop: NnunetLoop, about: dict[str, object], done: dict[str, dict[str, float]]) -> None:
+    """Link the junior of another run, whatever its tumour scans were: no junior learns from those."""
     other = loop.args.junior.resolve()
-    check_same(about["junior"], other / "two_stage.json", "junior")
+    check_junior(about, other)
     steps = json.loads((other / "steps.json").read_text(encoding="utf-8"))
     names = [step.name for step in loop.steps()]
-    names = names[: names.index("Stage 2")]
+    names = names[: names.index("junior: train") + 1]
     if missing := [name for name in names if name not in steps]:
-        raise InputError(
-            f"{other}: has not come to the end of its junior ({missing[0]}); finish that run first"
-        )
+        raise InputError(f"{other}: has not come to the end of its junior ({missing[0]}); finish that first")
     for part in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (loop.work / part).mkdir(exist_ok=True)
-        link(loop.work / part / JUNIOR, other / part / JUNIOR)
-    (loop.work / "predictions").mkdir(exist_ok=True)
-    for row in ("junior", "junior_refined"):
-        link(loop.work / "predictions" / row, other / "predictions" / row)
-    for kind in ("tumour", "tumour_free", "test"):
-        for part in ("imagesTr", "masks", "labelsTr"):
-            if (other / kind / part).is_dir():
-                (loop.work / kind).mkdir(exist_ok=True)
-                link(loop.work / kind / part, other / kind / part)
+        link_all(loop.work / part, **{loop.datasets["junior"]: other / part / loop.datasets["junior"]})
     done.update({name: steps[name] for name in names})
+    _borrow_predictions(loop, other, steps, done)
 
 
-def link(path: Path, target: Path) -> None:
-    if not path.is_symlink():
-        path.symlink_to(target)
+def _borrow_predictions(
+    loop: NnunetLoop, other: Path, steps: dict[str, dict[str, float]], done: dict[str, dict[str, float]]
+) -> None:
+    """Link what the junior has marked already in the other run, where that has all scans of a kind."""
+    theirs = json.loads((other / "two_stage.json").read_text(encoding="utf-8"))["junior"]
+    for kind, folder in scored(loop.args).items():
+        names = images_in(folder)
+        for place in ("tumour", "test", "tumour_free"):
+            same = [f"scans: {place}", *(step.name for step in loop.predict("junior", [place]))]
+            there = Path(theirs.get(place, ""))
+            if not (there.is_dir() and names.items() <= images_in(there).items() and {*same} <= {*steps}):
+                continue
+            for part in ("imagesTr", "masks"):
+                _link_cases(loop.work / kind / part, other / place / part, names)
+            for row in (f"junior{NO_GATE}", *(row for row in loop.rows if row.startswith("junior"))):
+                mine, its = (loop.predictions(row, which) for which in (kind, place))
+                _link_cases(mine, other / its.relative_to(loop.work), names)
+            for name in (f"scans: {kind}", *(step.name for step in loop.predict("junior", [kind]))):
+                done[name] = {"wall_s": 0.0, "cpu_s": 0.0}
+            break
+
+
+def images_in(folder: Path) -> dict[str, Path]:
+    """The scans' files by the names that nnU-Net knows them by."""
+    return {safe_name(scan.name): scan.image.resolve() for scan in find_scans(folder).scans}
+
+
+def _link_cases(folder: Path, source: Path, names: Iterable[str]) -> None:
+    """Links in `folder` to the files in `source` that are of these cases."""
+    endings = ("_0000.nii.gz", ".nii.gz", ".npz")
+    files = (source / f"{name}{ending}" for name in names for ending in endings)
+    folder.mkdir(parents=True, exist_ok=True)
+    link_all(folder, **{file.name: file for file in files if file.is_file()})

@@ -6,26 +6,41 @@ import argparse
 import os
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.steps import SENIOR, Step, check_same, scored, script, write_scans
+from benchmarks.steps import (
+    DATASETS,
+    Step,
+    check_junior,
+    link_all,
+    networks_of,
+    scored,
+    script,
+    write_scans,
+)
 from synthtumour.errors import InputError
 from synthtumour.pilot.scans import check_torch
 
 MIXED_CASES = 60
-ITERATIONS = (1500, 1500)  # of the junior and of the senior
+ITERATIONS = (1500, 1500)  # of the junior and of a senior
 
 
 class PilotLoop:
     """The steps of one run, in order, with all paths they use."""
 
-    rows = ("junior", "junior refined", "senior", "senior refined")
-
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.work = args.output.resolve()
         self.environment = dict(os.environ)
-        self.iterations = dict(zip(("junior", "senior"), args.iterations or ITERATIONS, strict=True))
+        self.networks = networks_of(args)
+        self.datasets = dict(zip(self.networks, DATASETS, strict=False))
+        junior, senior = args.iterations or ITERATIONS
+        self.iterations = {**dict.fromkeys(self.networks, senior), "junior": junior}
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return tuple(row for network in self.networks for row in (network, f"{network} refined"))
 
     def junior_steps(self) -> list[Step]:
         scans = scored(self.args)
@@ -36,27 +51,42 @@ class PilotLoop:
         ]
 
     def steps(self) -> list[Step]:
-        args, stage2 = self.args, shlex.split(self.args.stage2)
-        start = () if args.from_scratch else ("--init", self.weights("junior"))
+        steps = self.junior_steps()
+        for teacher, network in pairwise(self.networks):
+            steps += [*self.stage2(teacher, network), *self.predict(network, scored(self.args))]
+        return steps
+
+    def stage2(self, teacher: str, network: str) -> list[Step]:
+        """A network that learns from the labels of its teacher, and starts from that one's weights."""
+        args, dataset, place = (
+            self.args,
+            self.datasets[network],
+            self.work / f"mixed_{network.replace(' ', '_')}",
+        )
+        start = () if args.from_scratch else ("--init", self.weights(teacher))
         return [
-            *self.junior_steps(),
             Step(
-                "Stage 2",
+                f"{network}: Stage 2",
                 script(
                     "stage2_mixed_with_pseudo_label.py",
-                    *("--imagesTr_path", self.work / "tumour/imagesTr"),
-                    *("--labelsTr_path", self.predictions("junior", "tumour")),
+                    *("--imagesTr_path", place / "imagesTr", "--labelsTr_path", place / "labelsTr"),
                     *("--donor-masks", self.work / "tumour/masks"),
                     *("--healthyimgTr", args.healthy.resolve(), "--skull-strip", "--jitter", 5),
-                    *("--mask_check_path", self.work / "mask_check"),
-                    *("--combine", self.work / "nnUNet_raw" / SENIOR),
-                    *("-num", MIXED_CASES, "--seed", args.seed, "--workers", args.threads, *stage2),
+                    *("--mask_check_path", place / "mask_check", "--prefix", "mixed"),
+                    *("--combine", self.work / "nnUNet_raw" / dataset),
+                    *("-num", MIXED_CASES, "--seed", args.seed, "--workers", args.threads),
+                    *shlex.split(args.stage2),
+                ),
+                lambda: link_all(
+                    place,
+                    imagesTr=self.work / "tumour/imagesTr",
+                    labelsTr=self.predictions(teacher, "tumour"),
                 ),
             ),
             Step(
-                "senior: train", self.train("senior", "--dataset", self.work / "nnUNet_raw" / SENIOR, *start)
+                f"{network}: train",
+                self.train(network, "--dataset", self.work / "nnUNet_raw" / dataset, *start),
             ),
-            *self.predict("senior", scored(args)),
         ]
 
     def train(self, network: str, *options: object) -> tuple[str, ...]:
@@ -85,7 +115,7 @@ class PilotLoop:
         ]
 
     def weights(self, network: str) -> Path:
-        return self.work / f"{network}.pt"
+        return self.work / f"{network.replace(' ', '_')}.pt"
 
     def predictions(self, row: str, scans: str) -> Path:
         return self.work / "predictions" / row.replace(" ", "_") / scans
@@ -93,14 +123,17 @@ class PilotLoop:
     def carried_on(self, step: Step) -> tuple[str, ...]:
         network, _, what = step.name.partition(": ")
         if what == "train" and self.weights(network).exists():
-            interrupted = self.weights(network).with_name(f"{network}.pt.unfinished").exists()
+            weights = self.weights(network)
+            interrupted = weights.with_name(f"{weights.name}.unfinished").exists()
             return (*step.command, "--resume" if interrupted else "--overwrite")
         return step.command
 
     def options(self) -> dict[str, dict[str, object]]:
         """What makes a run this run, for the junior and for the senior, beside what all engines have."""
+        junior, senior = self.iterations["junior"], self.iterations[self.networks[-1]]
         return {
-            network: {"training": {"num_iterations": number}} for network, number in self.iterations.items()
+            "junior": {"training": {"num_iterations": junior}},
+            "senior": {"training": {"num_iterations": senior}, "rounds": self.args.rounds},
         }
 
     def check(self) -> None:
@@ -109,6 +142,8 @@ class PilotLoop:
         nnunet_only = {
             "--epochs": args.epochs,
             "--without-stage1": args.without_stage1,
+            "--fixed-set": args.fixed_set,
+            "--checkpoints": args.checkpoints,
             "--setting paper": args.setting == "paper",
         }
         for option, given in nnunet_only.items():
@@ -123,8 +158,7 @@ class PilotLoop:
 def borrow_pilot(loop: PilotLoop, about: dict[str, object], done: dict[str, dict[str, float]]) -> None:
     """Copy the junior of another run, whatever its tumour scans were: no junior learns from those."""
     other = loop.args.junior.resolve()
-    learnt_from = {k: v for k, v in about.items() if k not in ("tumour", "tumour_free", "test")}
-    check_same(learnt_from, other / "two_stage.json", "junior", "give --junior the folder of a finished run")
+    check_junior(about, other)
     if not (other / "junior.pt").is_file() or (other / "junior.pt.unfinished").exists():
         raise InputError(f"{other}: has no trained junior yet; finish that run first")
     shutil.copy2(other / "junior.pt", loop.weights("junior"))

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import two_stage  # noqa: E402
 from benchmarks.nnunet_loop import NnunetLoop  # noqa: E402
-from benchmarks.steps import JUNIOR, Step, begin, do_all, script  # noqa: E402
+from benchmarks.steps import Step, begin, do_all, script  # noqa: E402
 from synthtumour.dataset.nnunet import VAL_SUFFIX, safe_name  # noqa: E402
 from synthtumour.dataset.sides import validation_subjects  # noqa: E402
 from synthtumour.dataset.subjects import find_scans  # noqa: E402
@@ -44,6 +44,7 @@ example:
 An interrupted run is carried on by the same command.
 """
 PLAIN = "Dataset103_Plain"
+STEPS = {"num_iterations_per_epoch": 12, "num_val_iterations_per_epoch": 6}
 SETS = ("plain", "shifted", "real")
 VAL_FRACTION = 0.5  # as in the published tool
 EARLY_EPOCHS = (1, 2, 3, 4, 6, 8)  # scored too: most is learnt in them
@@ -87,11 +88,11 @@ def loop_of(args: argparse.Namespace) -> NnunetLoop:
     """two_stage.py's loop, with a junior that keeps its checkpoints."""
     given = ["--healthy", args.healthy, "--tumour", args.tumour, "--labels-name", args.labels_name]
     given += ["--output", args.output, "--preset", args.preset, "--seed", args.seed]
-    given += ["--engine", "nnunet", "--epochs", args.epochs, 1]
+    given += ["--engine", "nnunet", "--fixed-set", "--rounds", 0, "--epochs", args.epochs, 1]
     # as the published tool: no tumour-free case
     given += [f"--stage1=--val-fraction {VAL_FRACTION} --add-untouched 0"]
     loop = NnunetLoop(two_stage.build_parser().parse_args([str(value) for value in given]))
-    loop.small[JUNIOR]["keep_epochs"] = kept_epochs(args)
+    loop.small["junior"] |= {**STEPS, "keep_epochs": kept_epochs(args)}
     return loop
 
 
@@ -118,7 +119,7 @@ def steps_of(loop: NnunetLoop, args: argparse.Namespace) -> list[Step]:
     return [
         junior["Stage 1"],
         Step("plain validation", plain),
-        junior["junior: scans"],
+        junior["scans: tumour"],
         plan,
         preprocess,
         train,
@@ -145,7 +146,10 @@ def cases_of(
     sets: dict[str, dict[str, tuple[Path, Path, Path | None]]] = {name: {} for name in SETS}
     for path in sorted((loop.raw / PLAIN / "labelsTr").glob("*.nii.gz")):
         case = path.name.removesuffix(".nii.gz")
-        for name, folder, full in (("plain", PLAIN, case), ("shifted", JUNIOR, f"{case}{VAL_SUFFIX}")):
+        for name, folder, full in (
+            ("plain", PLAIN, case),
+            ("shifted", loop.datasets["junior"], f"{case}{VAL_SUFFIX}"),
+        ):
             image = loop.raw / folder / "imagesTr" / f"{full}_0000.nii.gz"
             sets[name][case] = image, loop.raw / folder / "labelsTr" / f"{full}.nii.gz", None
     for scan in find_scans(args.tumour).scans:
@@ -166,7 +170,7 @@ def score(loop: NnunetLoop, args: argparse.Namespace) -> list[dict[str, Any]]:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     torch.set_num_threads(1)
-    fold, record = loop.fold(JUNIOR), loop.work / "scores.json"
+    fold, record = loop.fold("junior"), loop.work / "scores.json"
     rows = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else []
     curves = json.loads((fold / "curves.json").read_text(encoding="utf-8"))
     # as `nnUNetv2_predict --disable_tta`
@@ -189,7 +193,7 @@ def score(loop: NnunetLoop, args: argparse.Namespace) -> list[dict[str, Any]]:
         plans = (predictor.plans_manager, predictor.configuration_manager, predictor.label_manager)
         row: dict[str, Any] = {
             "epoch": epoch,
-            "iterations": epoch * int(loop.small[JUNIOR]["num_iterations_per_epoch"]),
+            "iterations": epoch * int(STEPS["num_iterations_per_epoch"]),
             "training_loss": round(curves["train_losses"][epoch - 1], 4),  # mean over the epoch
             "running_shifted_dice": round(curves["ema_fg_dice"][epoch - 1], 4),  # what checkpoint_best is by
         }

@@ -25,7 +25,8 @@ from synthtumour.volume.reading import read_volume
 from synthtumour.volume.writing import write_volumes
 
 ROOT = Path(__file__).resolve().parent.parent
-JUNIOR, SENIOR = "Dataset101_Junior", "Dataset102_Senior"
+NETWORKS = ("junior", "senior", "second senior")
+DATASETS = ("Dataset101_Junior", "Dataset102_Senior", "Dataset103_SecondSenior")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def scored(args: argparse.Namespace) -> dict[str, Path]:
     return scans | ({"test": args.test} if args.test else {})
 
 
+def networks_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """The networks that teach one another: the junior and a senior of each round."""
+    return NETWORKS[: 1 + args.rounds]
+
+
 def halves_of(tumour: Path, work: Path) -> list[Path]:
     """Two folders of links to the scans' folders in `tumour`: every other subject by name."""
     scans = find_scans(tumour).scans
@@ -92,6 +98,14 @@ def halves_of(tumour: Path, work: Path) -> list[Path]:
         if link not in there:
             link.symlink_to(target)
     return halves
+
+
+def link_all(folder: Path, **targets: Path) -> None:
+    """Links in `folder` to the targets, by their names; one that is there stays."""
+    folder.mkdir(exist_ok=True)
+    for name, target in targets.items():
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(target)
 
 
 def write_scans(folder: Path, output: Path) -> None:
@@ -137,6 +151,13 @@ def check_same(
                 f"{path.parent}: holds a run with --{key} {earlier.get(key)}, and this one has {value}; "
                 f"{remedy}, or the same options"
             )
+
+
+def check_junior(mine: dict[str, object], other: Path) -> None:
+    """InputError if the junior of the run in `other` is not the one that this run would train."""
+    learnt_from = {k: v for k, v in mine.items() if k not in ("tumour", "tumour_free", "test")}
+    remedy = "give --junior the folder of a finished run"
+    check_same(learnt_from, other / "two_stage.json", "junior", remedy)
 
 
 def do_all(steps: list[Step], engine: Engine, done: dict[str, dict[str, float]]) -> None:

@@ -5,7 +5,8 @@ The networks are the pilot network (--engine pilot: no GPU, environment requirem
 nnU-Net v2's, whose commands are run as they lie beside this Python. It prints whole-tumour Dice on labelled
 scans and the volume of false tumour in tumour-free ones, for the junior, the senior, both refined by the
 scans' own contrast, and a plain threshold (median of the brain + 2 robust standard deviations, largest
-component), all at the scans' own resolution and inside the brain.
+component), all at the scans' own resolution and inside the brain. What networks mark has passed the
+confidence gate, which is chosen without a label of a real tumour.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         nargs=2,
         metavar="N",
-        help="engine pilot: steps of the junior's training and of the senior's (default: "
+        help="engine pilot: steps of the junior's training and of a senior's (default: "
         f"{' '.join(map(str, ITERATIONS))})",
     )
     parser.add_argument(
@@ -111,8 +112,27 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         nargs=2,
         metavar="N",
-        help="engine nnunet: of the junior's training and of the senior's, in setting small (default: 50 25; "
-        "a senior from scratch 50)",
+        help="engine nnunet: of the junior's training and of a senior's, in setting small, 25 steps each "
+        "(default: 50 24; a senior from scratch 50)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        choices=(0, 1, 2),
+        default=1,
+        help="0: the junior alone; 2: the senior labels the tumours anew, for a second senior (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--fixed-set",
+        action="store_true",
+        help="engine nnunet: the junior learns from Stage 1's cases as they are, by nnU-Net's own trainer "
+        "(default: new tumours at every step, by nnUNetTrainerSynthTumour)",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        action="store_true",
+        help="engine nnunet: score the last checkpoint too, and the averaged weights, without the gate",
     )
     parser.add_argument(
         "--stage1",
@@ -131,13 +151,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--junior",
         type=Path,
         metavar="WORK",
-        help="take the junior of this run, to try another senior",
+        help="take the junior of this run, to try another senior; with --cross-fit that of one of its halves",
     )
     parser.add_argument(
         "--cross-fit",
         action="store_true",
-        help="engine pilot: pseudo-labels from one half of --tumour, scores on the other, both ways, so that "
-        "no senior has seen what it is scored on",
+        help="pseudo-labels from one half of --tumour, scores on the other, both ways, so that no senior has "
+        "seen what it is scored on",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     add_program_options(parser)
@@ -189,7 +209,7 @@ def table(
     times: Done,
 ) -> str:
     """Markdown: one row for the threshold and each prediction, and a caption that says what was scored."""
-    labelled, free = (len(scores["senior"][key]) for key in ("dice", "false_ml"))
+    labelled, free = (len(scores["junior"][key]) for key in ("dice", "false_ml"))
     lines = [
         f"| | whole-tumour Dice, mean of {labelled} (median, least) "
         f"| false tumour, mean ml of {free} tumour-free scans (median) |",
@@ -204,7 +224,7 @@ def table(
     wall, cpu = (sum(step[key] for step in times.values()) / 60 for key in ("wall_s", "cpu_s"))
     told = [
         "Scored on tumours that neither network has seen."
-        if args.test or args.cross_fit
+        if args.test or args.cross_fit or not args.rounds
         else "The senior learnt from the scored tumour scans too: with the junior's labels, no expert's.",
         "The tumour-free scans were not learnt from."
         if args.tumour_free
@@ -283,9 +303,9 @@ def run_loop(loop: NnunetLoop | PilotLoop) -> tuple[Scores, Done]:
     """All steps of a loop, or those left to do; its scores, and what each step took."""
     about = options_of(loop)
     done = begin(loop, about)
-    if loop.args.junior and "Stage 2" not in done:
+    if loop.args.junior and "junior: train" not in done:
         if isinstance(loop, NnunetLoop):
-            borrow_junior(loop, about, done)
+            borrow_junior(loop, about["junior"], done)
         else:
             borrow_pilot(loop, about["junior"], done)
         write_json(done, loop.work / "steps.json")
@@ -297,22 +317,21 @@ def run_loop(loop: NnunetLoop | PilotLoop) -> tuple[Scores, Done]:
 
 def cross_fit(args: argparse.Namespace) -> tuple[Scores, Done]:
     """Two loops with one junior; of a tumour-free scan, the mean of both seniors counts."""
-    for option in ("test", "junior", "dry_run"):
+    for option in ("test", "dry_run"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')}: not with --cross-fit; leave one of the two out")
-    if args.engine != "pilot":
-        raise InputError("--cross-fit: of the pilot network; leave it out with --engine nnunet")
     halves = halves_of(args.tumour, args.output)
     first = args.output / f"from-{halves[0].name}"
-    loops = []
-    for learnt, rest, junior in ((*halves, None), (*halves[::-1], first)):
+    engine = PilotLoop if args.engine == "pilot" else NnunetLoop
+    loops: list[PilotLoop | NnunetLoop] = []
+    for learnt, rest, junior in ((*halves, args.junior), (*halves[::-1], args.junior or first)):
         own = {
             "tumour": learnt,
             "test": rest,
             "output": args.output / f"from-{learnt.name}",
             "junior": junior,
         }
-        loops.append(PilotLoop(argparse.Namespace(**vars(args) | own)))
+        loops.append(engine(argparse.Namespace(**vars(args) | own)))
         check(loops[-1].args, loops[-1])
     scores: Scores = {}
     done: Done = {}

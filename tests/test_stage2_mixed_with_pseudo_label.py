@@ -301,3 +301,18 @@ def test_help_is_quick_and_no_argument_is_an_error() -> None:
     assert "--mask_check_path" in done.stdout and "--mixid_csv_path" in done.stdout
     done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True)
     assert done.returncode == 2 and "--imagesTr_path" in done.stderr
+
+
+def test_a_senior_without_mixed_cases(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refined pseudo-labels alone, as a control of what mixing is worth."""
+    assert script.main(stage2_command(folders, "-num", "0")) == 2
+    assert "--generate_number 0: needs 1 or more, or 0 with --combine" in capsys.readouterr().err
+    dataset = folders / "Dataset102_Senior"
+    words = stage2_command(folders, "-num", "0", "--combine", str(dataset), "--add-untouched", "1")
+    assert script.main([*words, "--preview"]) == 0
+    assert not [file for file in images_in(folders) if "CarveMix" in file]
+    kinds = Counter(row["kind"] for row in rows_of(dataset / "manifest.csv"))
+    assert set(kinds) == {"pseudo-labelled", "tumour-free"} and kinds["pseudo-labelled"] == 3
+    split = json.loads((dataset / "splits_final.json").read_text())[0]
+    assert len(split["train"]) + len(split["val"]) == kinds.total()
+    assert split["train"] and split["val"]

@@ -3,6 +3,8 @@
 This folder holds trainers only: nnU-Net imports whatever lies in it.
 """
 
+import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +32,19 @@ class nnUNetTrainerSynthTumour(nnUNetTrainer):
     preset: Preset = PRESETS["paper"]
 
     def do_split(self):
-        """Stage 1's split by case names, whatever the fold, whether splits_final.json was copied or not."""
+        """The dataset's own split, whatever the fold, whether splits_final.json was copied or not.
+
+        It lies in nnUNet_raw, where both stages write it. Without it Stage 1's case names tell the sides.
+        """
         self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         cases = sorted(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
-        validation = [case for case in cases if case.endswith(VAL_SUFFIX)]
-        training = [case for case in cases if not case.endswith(VAL_SUFFIX)]
+        own = Path(os.environ.get("nnUNet_raw", "")) / self.plans_manager.dataset_name / "splits_final.json"
+        if own.is_file():
+            held_out = {*json.loads(own.read_text(encoding="utf-8"))[0]["val"]}
+        else:
+            held_out = {case for case in cases if case.endswith(VAL_SUFFIX)}
+        validation = [case for case in cases if case in held_out]
+        training = [case for case in cases if case not in held_out]
         if not (training and validation):
             raise InputError(
                 f"{self.plans_manager.dataset_name}: {counted(len(training), 'training case')} and "

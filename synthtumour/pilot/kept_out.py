@@ -10,14 +10,14 @@ import torch
 from monai.transforms import AdjustContrast, GaussianSmooth
 
 from synthtumour.pilot.canvas import Head
-from synthtumour.pilot.gate import Gate, Mark, chosen_gate, marks_in
 from synthtumour.pilot.learning import with_tumour
 from synthtumour.pilot.network import PilotNetwork, logits_of
 from synthtumour.presets import Preset
+from synthtumour.stage2.confidence import Gate, Mark, marks_in
+from synthtumour.stage2.gate_choice import chosen_gate, sort_marks
 
 VARIATIONS = 40  # of each brain
 _LEAST_MM3 = 2_000.0  # of a synthetic tumour: smaller than those that the network learnt from
-_REAL, _FALSE = 0.5, 0.1  # so much of a mark at least, or at most, lies in the tumour; between is neither
 
 
 def gate_from(
@@ -46,12 +46,7 @@ def _collect(
 ) -> None:
     """Sort what the network marks in `head`."""
     numbers, marks = marks_in(np.where(head.brain, logits_of(network, head), -1), spacing_mm)
-    for number, mark in marks:
-        share = head.label[numbers == number].mean()
-        if share > _REAL:
-            real.append(mark)
-        elif share < _FALSE:
-            false.append(mark)
+    sort_marks(numbers, marks, head.label > 0, false, real)
 
 
 def _varied(head: Head, rng: np.random.Generator) -> Head:

@@ -23,7 +23,7 @@ from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
 from synthtumour.files.staging import write_bytes
 from synthtumour.pilot.canvas import Canvas, Head
-from synthtumour.pilot.gate import Gate
+from synthtumour.stage2.confidence import Gate
 
 BOX = Path(__file__).parent / "weights/box.pt"  # the weights that come with the package
 _FORMAT = "SynthTumour pilot network 2"

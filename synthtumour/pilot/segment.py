@@ -13,8 +13,8 @@ from scipy.special import expit
 
 from synthtumour.errors import InputError
 from synthtumour.pilot.canvas import Canvas, off_canvas, on_canvas
-from synthtumour.pilot.gate import LEAST_ML, Mark, marks_in
 from synthtumour.pilot.network import Pilot, PilotNetwork, load_weights, logits_of
+from synthtumour.stage2.confidence import LEAST_ML, Mark, marks_in
 from synthtumour.volume.grid import Grid
 
 Networks = tuple[tuple[Pilot, PilotNetwork], ...]

@@ -209,26 +209,12 @@ def _gate(asked: PilotTraining, network: PilotNetwork, scans: Scans) -> tuple[An
 
 def _about_gate(figures: dict[str, float], chosen: bool) -> list[str]:
     """What is said of the confidence gate."""
+    from synthtumour.stage2.gate_choice import about_gate
+
     if not figures:
         return [f"no confidence gate: fewer than {FEWEST_TO_KEEP_OUT} tumour-free subjects to choose it by"]
-    marks = f"{figures['false_marks']:.0f} false marks and {figures['synthetic_marks']:.0f} synthetic tumours"
-    if not chosen:
-        return [f"no confidence gate: only {marks} were marked in the tumour-free scans kept out"]
-    kept = [
-        f"{figures[key]:.0%} of {what}"
-        for key, what in (
-            ("false_kept", "the false marks"),
-            ("synthetic_small_kept", "the synthetic tumours below 20 ml"),
-            ("synthetic_large_kept", "the larger ones"),
-        )
-        if key in figures
-    ]
-    lines = [f"confidence gate, chosen by {marks}: it keeps {', '.join(kept)}"]
-    if figures.get("synthetic_large_kept", 1) < 1:
-        lines.append(
-            "the two overlap: some tumours look like false marks; predict --min-logit 0 keeps all marks"
-        )
-    return lines
+    lines = about_gate(figures, chosen)
+    return [*lines[:1], *(f"{line}; predict --min-logit 0 keeps all marks" for line in lines[1:])]
 
 
 def _about(asked: PilotTraining) -> dict[str, Any]:

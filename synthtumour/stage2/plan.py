@@ -101,7 +101,10 @@ class Stage2Run:
 
     def check(self) -> None:
         """Raise InputError for values that make no sense, and for files that would be in the way."""
-        require(self.number >= 1, f"--generate_number {self.number}: needs 1 or more")
+        require(
+            self.number >= (self.combine is None),
+            f"--generate_number {self.number}: needs 1 or more, or 0 with --combine",
+        )
         require(self.channels >= 1, f"--modality_num {self.channels}: needs 1 or more")
         self._check_numbers()
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.prefix):
@@ -234,6 +237,8 @@ def _pairs(
     asked: Stage2Run, donors: Sequence[HeadFiles], recipients: Sequence[HeadFiles], held_out: set[str]
 ) -> list[tuple[Pair, str]]:
     """Pairs and their sides: those for training first; all for training if no subject is held out."""
+    if not asked.number:
+        return []
     own, other = ({head.name: head.subject for head in heads} for heads in (donors, recipients))
     training, validation = pair_within_sides(own, other, asked.number, asked.seed, held_out)
     if not training:

@@ -22,6 +22,7 @@ from synthtumour.brain.measures import black_level, contrast
 from synthtumour.errors import InputError
 from synthtumour.files.checks import check_file
 from synthtumour.presets import GateLimits
+from synthtumour.stage2.confidence import logits_from
 from synthtumour.stage2.refinement import Part, refined_mask
 from synthtumour.volume.grid import Grid, bounding_box, grown
 from synthtumour.volume.volume import Volume, cure
@@ -120,8 +121,7 @@ def _sure_parts(
     numbers, count = ndimage.label(label, structure=np.ones((3, 3, 3)))
     if not count:
         return label, None
-    clipped = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
-    means = ndimage.mean(np.log(clipped / (1 - clipped)), numbers, np.arange(1, count + 1))
+    means = ndimage.mean(logits_from(probability), numbers, np.arange(1, count + 1))
     if limits.min_logit is None:
         return label, float(means.max())
     if means.max() < limits.min_logit:

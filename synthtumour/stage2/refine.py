@@ -20,8 +20,10 @@ from synthtumour.runs.journal import Journal
 from synthtumour.runs.progress import by_reason, speaker, tell_outcome, tell_shard, typed
 from synthtumour.runs.run import run
 from synthtumour.runs.settings import MANIFEST_FILE
+from synthtumour.stage2.confidence import Gate
 from synthtumour.stage2.heads import HeadFiles, find_donors, with_made_masks
 from synthtumour.stage2.refine_cases import RefineSource, load_for_refinement, make_refined, refine_case
+from synthtumour.text import counted
 
 PROGRAM = "refine_pseudo_label.py"
 PICTURES_FOLDER = "pictures"
@@ -40,7 +42,8 @@ class RefineRun:
     image_name: str | None = None
     label_name: str | None = None
     threshold: float | None = None  # --softmax: the label is where tumour is at least so probable
-    how: Refinement = field(default_factory=Refinement)
+    how: Refinement | None = field(default_factory=Refinement)  # None: borders stay as they are
+    gate_from: tuple[Path, Path] | None = None  # predictions of validation cases, and their labels
     any_brain_volume: bool = False
     conduct: Conduct = field(default_factory=Conduct)
 
@@ -58,8 +61,9 @@ class RefineRun:
                 "label-name": self.label_name,
                 "brain-mask": "hdbet" if self.conduct.make_masks else None,
                 "softmax": self.threshold,
+                **({"gate-from": [str(path.resolve()) for path in self.gate_from]} if self.gate_from else {}),
             },
-            "refinement": asdict(self.how),
+            "refinement": self.how and asdict(self.how),
         }
 
     def check(self) -> None:
@@ -67,6 +71,10 @@ class RefineRun:
         require(
             self.threshold is None or 0 < self.threshold < 1,
             f"--softmax {self.threshold or 0:g}: needs a probability, more than 0 and less than 1",
+        )
+        require(
+            self.how is not None or self.gate_from is not None or self.threshold is not None,
+            "--refine off: leaves nothing to do; give --gate-from or --softmax, or leave it out",
         )
         check_given("--image-name", self.image_name)
         check_given("--label-name", self.label_name)
@@ -78,7 +86,7 @@ class RefineRun:
         require(
             masks is None or masks.is_dir(), f"{masks}: no such folder; give the folder of the brain masks"
         )
-        for place in (self.images, self.labels, masks):
+        for place in (self.images, self.labels, masks, *(self.gate_from or ())):
             require(
                 place is None or place.resolve() != self.output.resolve(),
                 f"{place}: is read, and would be written to; give --output a folder of its own",
@@ -90,6 +98,7 @@ def refine_labels(asked: RefineRun) -> int:
     asked.check()
     conduct, folder = asked.conduct, asked.output
     heads, unpaired = _pairs(asked)
+    gate = _gate(asked)
     reads = [asked.images, asked.labels, *([asked.brain_masks] if asked.brain_masks else [])]
     reserved = (report_file(folder), folder / SHEET_FILE)
     with (
@@ -107,7 +116,12 @@ def refine_labels(asked: RefineRun) -> int:
             unmasked = dict(masks.failed)
         preload = _PRELOAD[: 1 + conduct.preview]
         report = run(
-            plan(asked, heads, unmasked), load_for_refinement, make_refined, journal, working, preload=preload
+            plan(asked, heads, unmasked, gate),
+            load_for_refinement,
+            make_refined,
+            journal,
+            working,
+            preload=preload,
         )
         if journal.shard:
             tell_shard(report, journal.shard, conduct.tell)
@@ -133,19 +147,36 @@ def _pairs(asked: RefineRun) -> tuple[list[HeadFiles], Unpaired]:
         raise InputError(
             f"{asked.labels}: holds no label of a scan in {asked.images} (the first: {unpaired[0][1]})"
         )
-    if asked.threshold is None:  # a label does not change with a file that is not used
+    if (
+        asked.threshold is None and asked.gate_from is None
+    ):  # a label does not change with a file that is not used
         heads = [replace(head, softmax=None) for head in heads]
     return [replace(head, any_brain_volume=asked.any_brain_volume) for head in heads], unpaired
 
 
+def _gate(asked: RefineRun) -> Gate | None:
+    """The confidence gate that is asked for; says what it is chosen by."""
+    if asked.gate_from is None:
+        return None
+    from synthtumour.stage2.gate_choice import about_gate, gate_of_validation
+
+    gate, figures = gate_of_validation(*asked.gate_from)
+    for line in about_gate(figures, gate is not None):
+        speaker(asked.conduct.tell)(line)
+    return gate
+
+
 def plan(
-    asked: RefineRun, heads: Sequence[HeadFiles], unmasked: Mapping[str, str] | None = None
+    asked: RefineRun,
+    heads: Sequence[HeadFiles],
+    unmasked: Mapping[str, str] | None = None,
+    gate: Gate | None = None,
 ) -> list[Group]:
     """A case a label, called as its scan; `unmasked` says of which no brain mask could be made, and why."""
     groups = []
     for head in heads:
         assert head.label is not None
-        source = RefineSource(head, asked.how, asked.threshold, (unmasked or {}).get(head.name, ""))
+        source = RefineSource(head, asked.how, asked.threshold, gate, (unmasked or {}).get(head.name, ""))
         outputs = [asked.output / f"{head.name}{extension_to_read(head.label)}"]
         if asked.conduct.preview:
             outputs.append(asked.output / PICTURES_FOLDER / f"{head.name}.png")
@@ -180,6 +211,9 @@ def tell_summary(asked: RefineRun, unpaired: Unpaired, report: Report, page: str
     made = [row for row in report.rows if row["status"] == "made"]
     left = [(str(row["case"]), str(row["left_as_it_was"]), ()) for row in made if row["left_as_it_was"]]
     changed = sum(any(float(str(row[key])) for key in ("added_ml", "removed_ml")) for row in made)
+    if asked.gate_from:
+        dropped = [float(str(row["dropped_ml"])) for row in made if row["dropped"]]
+        say(f"confidence gate: {sum(dropped):.1f} ml dropped from {counted(len(dropped), 'label')}")
     say(f"changed: {changed} of {len(made)}; left as they were, all or some of their parts: {len(left)}")
     for line in by_reason(left):
         say(f"  left {line}")

@@ -16,6 +16,7 @@ from synthtumour.brain.measures import black_level, contrast, measure
 from synthtumour.errors import InputError
 from synthtumour.presets import Refinement
 from synthtumour.runs.cases import Case, drawing
+from synthtumour.stage2.confidence import Gate, logits_from, marks_in
 from synthtumour.stage2.heads import HeadFiles, read_head
 from synthtumour.stage2.pseudo_labels import Head, tumour_probability
 from synthtumour.stage2.refinement import Part, in_classes_of, refined
@@ -25,16 +26,18 @@ from synthtumour.volume.reading import read_volume
 from synthtumour.volume.volume import Volume, cure
 from synthtumour.volume.writing import write_in_place
 
-EMPTY, OUTSIDE = "empty label", "outside the brain"
+EMPTY, OUTSIDE, UNSURE = "empty label", "outside the brain", "dropped by the confidence gate"
 
 
 @dataclass(frozen=True)
 class RefineSource:
-    """A scan with its label, and how that is refined; `threshold` of the probability in its softmax file."""
+    """A scan with its label, and how that is refined; `threshold` of the probability in its softmax file,
+    `gate` on its logits."""
 
     files: HeadFiles
-    how: Refinement
+    how: Refinement | None
     threshold: float | None
+    gate: Gate | None = None
     unmasked: str = ""  # why no brain mask could be made
 
 
@@ -42,7 +45,9 @@ def refine_case(outputs: tuple[Path, ...], source: RefineSource, pictures: int) 
     """The label of one scan: `outputs` are the refined one and perhaps, `pictures` of them, a picture."""
     files = source.files
     assert files.label is not None
-    parameters = {"how": asdict(source.how), "softmax": source.threshold, "files": files.about}
+    how, gate = source.how and asdict(source.how), source.gate and asdict(source.gate)
+    parameters = {"how": how, "softmax": source.threshold, "files": files.about}
+    parameters |= {"gate": gate} if gate else {}
     columns = {
         "source": files.channels[0].name,
         "label": files.label.name,
@@ -64,13 +69,35 @@ def load_for_refinement(source: RefineSource) -> tuple[Head, Volume, RefineSourc
         raise InputError(f"{path}: on another grid than the scan: {differences}; {remedy}")
     _check_classes(label.array, path)
     if source.threshold is not None:
-        if files.softmax is None:
-            raise InputError(
-                f"{path}: no .npz beside it; predict with --save_probabilities, or leave out --softmax"
-            )
-        tumour = largest_component(tumour_probability(files.softmax, label) >= source.threshold)
+        tumour = largest_component(_probability(files, label, "--softmax") >= source.threshold)
         label = label.with_array(in_classes_of(label.array, tumour))
     return head, label, source
+
+
+def _probability(files: HeadFiles, label: Volume, option: str) -> np.ndarray:
+    if files.softmax is None:
+        raise InputError(
+            f"{files.label}: no .npz beside it; predict with --save_probabilities, or leave out {option}"
+        )
+    return tumour_probability(files.softmax, label)
+
+
+def _through_gate(source: RefineSource, label: Volume) -> tuple[Volume, dict[str, object]]:
+    """`label` without the parts that the gate drops, and what the manifest says of them."""
+    if source.gate is None:
+        return label, {}
+    marked = label.array > 0
+    logits = logits_from(_probability(source.files, label, "--gate-from"))
+    numbers, marks = marks_in(logits, label.grid.spacing_mm, marked)
+    kept = [number for number, mark in marks if source.gate.lets_through(mark)]
+    sure = np.isin(numbers, kept)
+    largest = max((mark for _, mark in marks), key=lambda mark: mark.volume_ml, default=None)
+    said: dict[str, object] = {
+        "dropped": int(numbers.max()) - len(kept),
+        "dropped_ml": label.grid.volume_ml(marked & ~sure),
+        "mean_logit": largest and round(largest.mean_logit, 3),
+    }
+    return label.with_array(np.where(sure, label.array, 0).astype(label.array.dtype)), said
 
 
 def _check_classes(label: np.ndarray, path: Path) -> None:
@@ -89,15 +116,20 @@ def make_refined(loaded: tuple[Head, Volume, RefineSource], case: Case) -> Mappi
     if case.there:
         _draw(case, head, label, label.with_array(read_volume(case.there[0]).array), dict(case.made))
         return {}
-    made, parts = refined(scan, scan.with_array(head.brain), label, source.how)
+    made, dropped = _through_gate(source, label)
+    why = EMPTY if not label.array.any() else UNSURE if not made.array.any() else ""
+    parts: Sequence[Part] = ()
+    if source.how is not None:
+        made, parts = refined(scan, scan.with_array(head.brain), made, source.how)
+        why = _why_left(parts) if parts else why or OUTSIDE
     write_in_place(made, case.files[0])
-    said = _columns(head, label, made, parts)
+    said = {**_columns(head, label, made, parts, why), **dropped}
     _draw(case, head, label, made, said)
     return said
 
 
-def _columns(head: Head, before: Volume, after: Volume, parts: Sequence[Part]) -> dict[str, object]:
-    """What became of a label; the levels are those of its largest part."""
+def _columns(head: Head, before: Volume, after: Volume, parts: Sequence[Part], why: str) -> dict[str, object]:
+    """What became of a label, or `why` nothing; the levels are those of its largest part."""
     black = black_level(head.channels[0].array, head.brain)
     old, new = before.array > 0, after.array > 0
     box = bounding_box(head.brain | old)  # half the time and memory of the whole
@@ -112,7 +144,7 @@ def _columns(head: Head, before: Volume, after: Volume, parts: Sequence[Part]) -
         "added_ml": grid.volume_ml(new & ~old),
         "removed_ml": grid.volume_ml(old & ~new),
         "parts": len(parts),
-        "left_as_it_was": EMPTY if not old.any() else _why_left(parts) if parts else OUTSIDE,
+        "left_as_it_was": why,
         "tissue_level": record[0]["tissue_level"] if record else None,
         "tumour_level": record[0]["tumour_level"] if record else None,
         "contrast_before": contrast(scan, old, old, brain & ~old, grid, black) if old.any() else None,

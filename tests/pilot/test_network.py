@@ -11,7 +11,7 @@ import pytest
 
 from synthtumour.errors import InputError
 from synthtumour.pilot.canvas import Canvas, Head
-from synthtumour.pilot.gate import Gate
+from synthtumour.stage2.confidence import Gate
 
 try:
     import torch

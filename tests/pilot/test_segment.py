@@ -11,7 +11,7 @@ import pytest
 
 from synthtumour.errors import InputError
 from synthtumour.pilot.canvas import Canvas
-from synthtumour.pilot.gate import Gate
+from synthtumour.stage2.confidence import Gate
 from synthtumour.volume.volume import Volume
 from tests.conftest import head_image, with_tumour
 

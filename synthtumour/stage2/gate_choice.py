@@ -1,0 +1,134 @@
+"""The confidence gate chosen, without a label of a real tumour.
+
+False marks are told from real ones by a logistic regression on what the network marks in brains that it did
+not learn from, with and without a synthetic tumour: the mean logit of a mark, and how large it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from synthtumour.errors import InputError, require
+from synthtumour.files.names import is_image, stem_of
+from synthtumour.stage2.confidence import Gate, Mark, logits_from, marks_in
+from synthtumour.stage2.pseudo_labels import tumour_probability
+from synthtumour.volume.reading import read_volume
+
+SMALL_ML = 20.0  # of a tumour, where it is said how many the gate costs
+_FALSE_KEPT = 0.01  # of the false marks, at most
+_LARGE_LOST = 0.05  # of the large tumours, about: the limit lies midway, as other brains have falser marks
+_FEWEST_FALSE = 5
+_RIDGE = 1e-2
+_REAL, _FALSE = 0.5, 0.1  # so much of a mark at least, or at most, lies in the tumour; between is neither
+
+
+def chosen_gate(false: Sequence[Mark], real: Sequence[Mark]) -> tuple[Gate | None, dict[str, float]]:
+    """The gate that parts `real` marks from `false` ones, None without enough, and how well it does."""
+    said: dict[str, float] = {"false_marks": len(false), "synthetic_marks": len(real)}
+    if len(false) < _FEWEST_FALSE or len(real) < _FEWEST_FALSE:
+        return None, said
+    x = np.array([mark.features for mark in (*false, *real)])
+    y = np.repeat([0.0, 1.0], [len(false), len(real)])
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
+    scaled = (x - mean) / deviation
+    weight = np.where(y > 0, 0.5 / len(real), 0.5 / len(false))
+
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+        z = scaled @ at[:-1] + at[-1]
+        slope = weight * (expit(z) - y)
+        gradient = np.append(slope @ scaled + 2 * _RIDGE * at[:-1], slope.sum())
+        value = _RIDGE * at[:-1] @ at[:-1] - weight @ np.where(y > 0, log_expit(z), log_expit(-z))
+        return float(value), gradient
+
+    at = minimize(loss, np.zeros(3), jac=True).x
+    weights = at[:-1] / deviation
+    sureness, size = (float(w) for w in weights)
+    gate = Gate((sureness, size), float(at[-1] - weights @ mean), 0.0)
+    small, large = ([m for m in real if (m.volume_ml < SMALL_ML) == is_small] for is_small in (True, False))
+    limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT, method="higher"))
+    if large:
+        sure = float(np.quantile([gate.score(mark) for mark in large], _LARGE_LOST))
+        limit = max(limit, (limit + sure) / 2)
+    gate = Gate(gate.weights, gate.intercept, limit + 1e-6)
+    for name, marks in (("false", false), ("synthetic_small", small), ("synthetic_large", large)):
+        if marks:
+            said[f"{name}_kept"] = sum(map(gate.lets_through, marks)) / len(marks)
+    return gate, said
+
+
+def sort_marks(
+    numbers: np.ndarray,
+    marks: Sequence[tuple[int, Mark]],
+    tumour: np.ndarray,
+    false: list[Mark],
+    real: list[Mark],
+) -> None:
+    """Add each mark to the `false` or the `real` ones, by how much of it lies in the `tumour` (bool)."""
+    for number, mark in marks:
+        share = tumour[numbers == number].mean()
+        if share > _REAL:
+            real.append(mark)
+        elif share < _FALSE:
+            false.append(mark)
+
+
+def gate_of_validation(predictions: Path, labels: Path) -> tuple[Gate | None, dict[str, float]]:
+    """The gate by nnU-Net's predictions of validation cases, CASE.nii.gz and CASE.npz, and their `labels`.
+
+    Those are called CASE.nii.gz too. Raises InputError if there is no such case.
+    """
+    false: list[Mark] = []
+    real: list[Mark] = []
+    cases = 0
+    for label, truth, softmax in _cases_in(predictions, labels):
+        predicted, tumour = read_volume(label), read_volume(truth)
+        if differences := predicted.grid.differences(tumour.grid):
+            raise InputError(
+                f"{label}: on another grid than {truth}: {differences}; give the labels of these cases"
+            )
+        logits = logits_from(tumour_probability(softmax, predicted))
+        numbers, marks = marks_in(logits, predicted.grid.spacing_mm, predicted.array > 0)
+        sort_marks(numbers, marks, tumour.array > 0, false, real)
+        cases += 1
+    require(
+        bool(cases),
+        f"{predictions}: holds no CASE.nii.gz with CASE.npz of a label in {labels}; train nnU-Net with "
+        "--npz, and give its fold_0/validation and the dataset's labelsTr",
+    )
+    gate, said = chosen_gate(false, real)
+    return gate, {"cases": cases, **said}
+
+
+def _cases_in(predictions: Path, labels: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """Prediction, true label and softmax file of each case that has all three."""
+    for folder in (predictions, labels):
+        require(folder.is_dir(), f"{folder}: no such folder; --gate-from takes predictions and their labels")
+    for label in sorted(filter(is_image, predictions.iterdir())):
+        truth, softmax = labels / label.name, label.with_name(f"{stem_of(label)}.npz")
+        if truth.is_file() and softmax.is_file():
+            yield label, truth, softmax
+
+
+def about_gate(figures: Mapping[str, float], chosen: bool) -> list[str]:
+    """What is said of a gate, or of why there is none."""
+    marks = f"{figures['false_marks']:.0f} false marks and {figures['synthetic_marks']:.0f} synthetic tumours"
+    if not chosen:
+        return [f"no confidence gate: only {marks} were marked in the scans kept out"]
+    kept = [
+        f"{figures[key]:.0%} of {what}"
+        for key, what in (
+            ("false_kept", "the false marks"),
+            ("synthetic_small_kept", "the synthetic tumours below 20 ml"),
+            ("synthetic_large_kept", "the larger ones"),
+        )
+        if key in figures
+    ]
+    lines = [f"confidence gate, chosen by {marks}: it keeps {', '.join(kept)}"]
+    if figures.get("synthetic_large_kept", 1) < 1:
+        lines.append("the two overlap: some tumours look like false marks")
+    return lines

@@ -1,0 +1,139 @@
+"""The gate that parts false marks from real ones, and its choice by nnU-Net's validation cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthtumour.errors import InputError
+from synthtumour.stage2.confidence import Mark
+from synthtumour.stage2.gate_choice import about_gate, chosen_gate, gate_of_validation
+from synthtumour.volume.volume import Volume
+from synthtumour.volume.writing import write_volumes
+
+SHAPE, SPACING = (24, 28, 20), (2.0, 2.0, 3.0)
+
+
+def drawn(count: int, logit: float, ml: float, seed: int) -> list[Mark]:
+    rng = np.random.default_rng(seed)
+    sizes = ml * np.exp(rng.normal(0, 0.1, count).clip(-0.2, 0.2))
+    return [Mark(logit + rng.normal(0, 0.2), 5.0, float(size)) for size in sizes]
+
+
+def test_what_can_be_told_apart_is() -> None:
+    false = drawn(40, 0.5, 1.0, seed=1)
+    small, large = drawn(15, 2.6, 8.0, seed=2), drawn(25, 3.0, 60.0, seed=3)
+    gate, said = chosen_gate(false, small + large)
+    assert gate is not None
+    assert not any(map(gate.lets_through, false)) and all(map(gate.lets_through, small + large))
+    assert said == {
+        "false_marks": 40,
+        "synthetic_marks": 40,
+        "false_kept": 0.0,
+        "synthetic_small_kept": 1.0,
+        "synthetic_large_kept": 1.0,
+    }
+    assert all(weight > 0 for weight in gate.weights)  # surer, larger
+
+
+def test_what_overlaps_loses_tumours_rather_than_keeping_false_marks() -> None:
+    false, real = drawn(60, 1.0, 25.0, seed=4), drawn(60, 1.2, 25.0, seed=5)
+    gate, said = chosen_gate(false, real)
+    assert gate is not None
+    assert said["false_kept"] <= 0.02 and 0 < said["synthetic_large_kept"] < 0.9
+    kept = [gate.lets_through(mark) for mark in real]
+    assert said["synthetic_large_kept"] == np.mean(kept) and "synthetic_small_kept" not in said
+
+
+def test_the_gate_does_not_hang_on_the_order_of_marks_nor_on_units() -> None:
+    false, real = drawn(30, 0.5, 1.0, seed=6), drawn(30, 2.5, 30.0, seed=7)
+    gate, said = chosen_gate(false, real)
+    again, said_again = chosen_gate(false[::-1], real[::-1])
+    assert gate is not None and again is not None and said == said_again
+    assert [*gate.weights, gate.intercept, gate.limit] == pytest.approx(
+        [*again.weights, again.intercept, again.limit], rel=1e-3
+    )
+    between = Mark(1.5, 7.0, 10.0)
+    assert gate.lets_through(between) == (gate.score(between) >= gate.limit)
+
+
+@pytest.mark.parametrize(("false", "real"), [(4, 30), (30, 4), (0, 0)])
+def test_too_few_marks_make_no_gate(false: int, real: int) -> None:
+    gate, said = chosen_gate(drawn(false, 0, 1, seed=1), drawn(real, 3, 30, seed=2))
+    assert gate is None and said == {"false_marks": false, "synthetic_marks": real}
+
+
+def test_marks_that_are_all_alike_still_make_a_gate() -> None:
+    same = Mark(1.0, 5.0, 30.0)
+    gate, said = chosen_gate([same] * 6, [same] * 6)
+    assert gate is not None and np.isfinite([*gate.weights, gate.intercept, gate.limit]).all()
+    assert said["false_kept"] == said["synthetic_large_kept"] == 0.0
+
+
+def cube(corner: int, side: int) -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[(slice(corner, corner + side),) * 3] = True
+    return mask
+
+
+def case(folder: Path, name: str, tumour: np.ndarray | None, marks: list[tuple[np.ndarray, float]]) -> None:
+    """A validation case as nnU-Net leaves it: (z, y, x) probabilities of background and tumour."""
+    probability = np.full(SHAPE, 0.01, np.float32)
+    for mask, value in marks:
+        probability[mask] = value
+    affine = np.diag([*SPACING, 1.0])
+    label = Volume.from_array((probability > 0.5).astype(np.uint8), affine)
+    truth = np.zeros(SHAPE, bool) if tumour is None else tumour
+    (folder / "validation").mkdir(exist_ok=True)
+    (folder / "labelsTr").mkdir(exist_ok=True)
+    files = {folder / "validation" / f"{name}.nii.gz": label}
+    write_volumes(files | {folder / "labelsTr" / f"{name}.nii.gz": label.with_array(truth.astype(np.uint8))})
+    stored = label.with_array(probability).to_image()
+    import SimpleITK as sitk
+
+    tumour_first = sitk.GetArrayFromImage(stored)
+    both = np.stack([1 - tumour_first, tumour_first])
+    np.savez_compressed(folder / "validation" / f"{name}.npz", probabilities=both)
+
+
+@pytest.fixture
+def validation(tmp_path: Path) -> Path:
+    """Six cases with a tumour that is marked surely, and a false mark that is not."""
+    for n in range(6):
+        tumour = cube(2, 6 + n % 2)
+        case(tmp_path, f"c{n}_v00val", tumour, [(tumour, 0.97), (cube(13, 4), 0.6 + 0.01 * n)])
+    return tmp_path
+
+
+def test_the_gate_of_validation_cases_drops_what_is_false_there(validation: Path) -> None:
+    gate, said = gate_of_validation(validation / "validation", validation / "labelsTr")
+    assert gate is not None and said["cases"] == said["false_marks"] == said["synthetic_marks"] == 6
+    assert said["false_kept"] == 0 and said["synthetic_small_kept"] == 1
+    assert gate.lets_through(Mark(3.4, 5.0, 2.6)) and not gate.lets_through(Mark(0.5, 4.0, 0.8))
+    (line,) = about_gate(said, True)
+    assert "6 false marks and 6 synthetic tumours" in line and "0% of the false marks" in line
+
+
+def test_cases_without_softmax_or_label_are_left_out(validation: Path) -> None:
+    (validation / "validation/c0_v00val.npz").unlink()
+    (validation / "labelsTr/c1_v00val.nii.gz").unlink()
+    gate, said = gate_of_validation(validation / "validation", validation / "labelsTr")
+    assert gate is None and said["cases"] == said["false_marks"] == 4
+    assert about_gate(said, False) == [
+        "no confidence gate: only 4 false marks and 4 synthetic tumours were marked in the scans kept out"
+    ]
+
+
+def test_what_is_no_validation_is_refused(validation: Path) -> None:
+    for folder, labels, said in (
+        (validation / "nowhere", validation / "labelsTr", "no such folder"),
+        (validation / "labelsTr", validation / "labelsTr", "train nnU-Net with --npz"),
+    ):
+        with pytest.raises(InputError, match=said):
+            gate_of_validation(folder, labels)
+    other = Volume.from_array(np.zeros((5, 5, 5), np.uint8), np.eye(4))
+    write_volumes({validation / "labelsTr/c3_v00val.nii.gz": other})
+    with pytest.raises(InputError, match="on another grid than .*c3_v00val"):
+        gate_of_validation(validation / "validation", validation / "labelsTr")
