@@ -145,6 +145,26 @@ class NnUnet:
         return training, validation
 
 
+def write_probabilities(path: Path, tumour: np.ndarray) -> None:
+    """nnU-Net's .npz: (z, y, x) probabilities of background and tumour."""
+    np.savez_compressed(path, probabilities=np.stack([1 - tumour, tumour]).astype(np.float32))
+
+
+def write_validation(folder: Path, cases: int = 6) -> None:
+    """`validation/` as nnU-Net leaves it, and `labelsTr/`: sure marks of tumours, and unsure false ones."""
+    for n in range(cases):
+        tumour, false = np.zeros((2, 20, 28, 24), bool)
+        tumour[2 : 8 + n % 2, 2:8, 2:8] = True
+        false[12 : 18 + n % 2, 12:18, 12:18] = True
+        probability = np.where(tumour, 0.97, np.where(false, 0.6 + 0.01 * n, 0.01))
+        for place, mask in (("validation", probability > 0.5), ("labelsTr", tumour)):
+            (folder / place).mkdir(exist_ok=True)
+            image = sitk.GetImageFromArray(mask.astype(np.uint8))
+            image.SetSpacing((2.0, 2.0, 3.0))
+            sitk.WriteImage(image, str(folder / place / f"c{n}_v00val.nii.gz"))
+        write_probabilities(folder / f"validation/c{n}_v00val.npz", probability)
+
+
 def with_tiny_network(plans: dict[str, Any]) -> dict[str, Any]:
     """nnU-Net's plans with a network that a CPU trains in seconds."""
     configuration = plans["configurations"]["3d_fullres"]

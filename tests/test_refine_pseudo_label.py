@@ -12,7 +12,15 @@ import pytest
 import SimpleITK as sitk
 
 import refine_pseudo_label as script
-from tests.conftest import array, head_image, rows_of, with_tumour, write
+from tests.conftest import (
+    array,
+    head_image,
+    rows_of,
+    with_tumour,
+    write,
+    write_probabilities,
+    write_validation,
+)
 
 SMALL = (96.0, 114.0, 90.0)  # a brain of 260 ml
 
@@ -267,3 +275,67 @@ def test_shards_are_put_together(folder: Path) -> None:
         assert json.load(file)["program"] == "refine_pseudo_label.py"
     with (folder / "out/manifest.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["made", "made"]
+
+
+def write_sureness(folder: Path, name: str, tumour: float, false: float) -> np.ndarray:
+    """Give a label a second part, and both parts probabilities: the tumour's part (bool, z, y, x)."""
+    path = folder / f"labels/{name}.nii.gz"
+    image = sitk.ReadImage(str(path))
+    label = sitk.GetArrayFromImage(image)
+    inner = label > 0
+    brain = array(folder / f"images/{name}_0000.nii.gz") > 0
+    corner = np.argwhere(brain & ~np.roll(inner, 12, 0) & ~inner)[500]
+    second = np.zeros_like(inner)
+    second[tuple(slice(at, at + 5) for at in corner)] = True
+    second &= brain & ~inner
+    made = sitk.GetImageFromArray((inner | second).astype(np.uint8))
+    made.CopyInformation(image)
+    sitk.WriteImage(made, str(path))
+    write_probabilities(path.with_name(f"{name}.npz"), np.where(inner, tumour, np.where(second, false, 0.0)))
+    assert second.sum() > 40
+    return inner
+
+
+def test_the_gate_drops_marks_as_unsure_as_false_ones(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_validation(folder)
+    inner = {
+        name: write_sureness(folder, name, tumour, 0.55) for name, tumour in (("plain", 0.99), ("dark", 0.6))
+    }
+    gate = ("--gate-from", folder / "validation", folder / "labelsTr")
+    assert refine(folder, "--refine", "off", *gate) == 0
+    said = capsys.readouterr().out
+    assert "confidence gate, chosen by 6 false marks and 6 synthetic tumours" in said
+    assert np.array_equal(array(folder / "out/plain.nii.gz") > 0, inner["plain"])
+    assert not array(folder / "out/dark.nii.gz").any()
+    rows = {row["case"]: row for row in rows_of(folder / "out/manifest.csv")}
+    assert [rows[name]["dropped"] for name in ("plain", "dark")] == ["1", "2"]
+    assert rows["dark"]["left_as_it_was"] == "dropped by the confidence gate"
+    assert float(rows["plain"]["mean_logit"]) == pytest.approx(np.log(0.99 / 0.01), abs=0.01)
+    dropped = sum(float(row["dropped_ml"]) for row in rows.values())
+    assert f"confidence gate: {dropped:.1f} ml dropped from 2 labels" in said
+
+    assert refine(folder, *gate) == 2  # another run than the one that is there
+    assert "--overwrite" in capsys.readouterr().err
+    assert refine(folder, "--overwrite", *gate) == 0
+    refined = array(folder / "out/plain.nii.gz") > 0
+    assert (
+        refined.sum() > 1.5 * inner["plain"].sum()
+        and (refined & inner["plain"]).sum() > 0.9 * inner["plain"].sum()
+    )
+
+
+def test_without_what_a_gate_needs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refine(folder, "--refine", "off") == 2
+    assert "leaves nothing to do" in capsys.readouterr().err
+    write_validation(folder, cases=3)
+    gate = ("--gate-from", folder / "validation", folder / "labelsTr")
+    assert refine(folder, *gate, "--output", folder / "labelsTr") == 2
+    assert "--output" in capsys.readouterr().err
+    assert refine(folder, *gate) == 0  # nothing can be told apart, so nothing is dropped, and it is said
+    assert "no confidence gate: only 3 false marks" in capsys.readouterr().out
+    write_validation(folder, cases=6)
+    assert refine(folder, *gate, "--overwrite") == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no .npz beside it; predict with --save_probabilities, or leave out --gate-from" in said

@@ -211,7 +211,7 @@ def tell_summary(asked: RefineRun, unpaired: Unpaired, report: Report, page: str
     made = [row for row in report.rows if row["status"] == "made"]
     left = [(str(row["case"]), str(row["left_as_it_was"]), ()) for row in made if row["left_as_it_was"]]
     changed = sum(any(float(str(row[key])) for key in ("added_ml", "removed_ml")) for row in made)
-    if asked.gate_from:
+    if any("dropped" in row for row in made):
         dropped = [float(str(row["dropped_ml"])) for row in made if row["dropped"]]
         say(f"confidence gate: {sum(dropped):.1f} ml dropped from {counted(len(dropped), 'label')}")
     say(f"changed: {changed} of {len(made)}; left as they were, all or some of their parts: {len(left)}")

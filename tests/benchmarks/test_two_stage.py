@@ -102,7 +102,8 @@ def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.Capt
         (command(data, "--without-stage1", "--dry-run"), "--without-stage1: of nnU-Net"),
         (command(data, "--iterations", "0", "5", "--dry-run"), "--iterations"),
         (nnunet(data, "--iterations", "5", "5", "--dry-run"), "--iterations: of the pilot network"),
-        (nnunet(data, "--cross-fit"), "--cross-fit: of the pilot network"),
+        (command(data, "--fixed-set", "--dry-run"), "--fixed-set: of nnU-Net"),
+        (command(data, "--checkpoints", "--dry-run"), "--checkpoints: of nnU-Net"),
         (command(data, "--cross-fit", "--test", str(data / "tumour")), "--test: not with --cross-fit"),
         (command(data, "--cross-fit"), "holds 3 subjects"),
     ):
@@ -111,6 +112,22 @@ def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.Capt
     assert two_stage.main(command(data, "--dry-run")[2:]) == 0
     printed = capsys.readouterr().out
     assert printed.count("pilot_network.py train") == 2 and printed.count("pilot_network.py predict") == 8
+    assert two_stage.main(command(data, "--dry-run", "--rounds", "2")[2:]) == 0
+    assert capsys.readouterr().out.count("pilot_network.py train") == 3
+
+
+def test_which_trainer_a_junior_of_nnunet_has(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, trainer, without_tumour in (
+        ([], "nnUNetTrainerSmallFresh", True),
+        (["--fixed-set"], "nnUNetTrainerSmall", False),
+        (["--setting", "paper"], "nnUNetTrainerSynthTumourDiverse", True),
+        (["--setting", "paper", "--preset", "paper"], "nnUNetTrainerSynthTumour", True),
+        (["--setting", "paper", "--fixed-set"], "nnUNetTrainer", False),
+    ):
+        assert two_stage.main(nnunet(data, *options, "--dry-run")[2:]) == 0
+        words = shlex.split(capsys.readouterr().out, comments=True)
+        used = {words[at + 1] for at, word in enumerate(words) if word == "-tr"}
+        assert used == {trainer} and ("--without-tumour" in words) == without_tumour
 
 
 @pytest.mark.peer
@@ -147,7 +164,7 @@ def test_cross_fit_scores_no_scan_that_a_senior_has_seen(data: Path) -> None:
     juniors = [(work / f"from-{half}/junior.pt").read_bytes() for half in halves]
     assert juniors[0] == juniors[1]
     for half, names in halves.items():
-        senior = pd.read_csv(work / f"from-{half}/mask_check/CarveMixID.csv")
+        senior = pd.read_csv(work / f"from-{half}/mixed_senior/mask_check/CarveMixID.csv")
         assert set(senior["id1"]) <= names
         scores = json.loads((work / f"from-{half}/scores.json").read_text())
         assert not set(scores["senior"]["dice"]) & names
@@ -160,8 +177,8 @@ def test_cross_fit_scores_no_scan_that_a_senior_has_seen(data: Path) -> None:
 @pytest.mark.nnunet
 def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
     work = data / "WORK"
-    options = ["--preset", "paper", "--epochs", "5", "2", "--stage1", "--variants 2 --max-volume 30000"]
-    options += ["--stage2", "-num 6 --val-fraction 0.3"]
+    options = ["--preset", "paper", "--epochs", "4", "2", "--stage1", "--variants 2 --max-volume 30000"]
+    options += ["--stage2", "-num 6 --val-fraction 0.3", "--fixed-set", "--rounds", "2", "--checkpoints"]
     with subprocess.Popen(nnunet(data, *options), stdout=subprocess.PIPE, text=True) as process:
         fold = "nnUNet_results/Dataset101_Junior/*/fold_0/checkpoint_best.pth"
         while not list(work.glob(fold)):
@@ -185,20 +202,48 @@ def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
     for n in range(3):
         truth, pseudo = (
             sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0
-            for path in (data / f"tumour/p{n}/whole_tumour.nii.gz", work / f"tumour/labelsTr/p{n}.nii.gz")
+            for path in (
+                data / f"tumour/p{n}/whole_tumour.nii.gz",
+                work / f"predictions/junior_no_gate/tumour/p{n}.nii.gz",
+            )
         )
         overlap = 2 * np.sum(truth & pseudo) / (truth.sum() + pseudo.sum())
-        assert scores["junior"]["dice"][f"p{n}"] == pytest.approx(overlap, abs=0.02)  # its brain is masked
+        assert scores["junior, no gate"]["dice"][f"p{n}"] == pytest.approx(overlap, abs=0.02)  # in the brain
     (split,) = json.loads((work / "nnUNet_raw/Dataset102_Senior/splits_final.json").read_text())
     for sort in ("CarveMix", "_v0", "p"):
         assert any(sort in case for case in split["train"])
-    for row in ROWS:
+    compared = [f"junior{which}, no gate" for which in ("", ", last checkpoint", ", averaged")]
+    for row in (*ROWS, "second senior", "second senior refined", *compared):
         assert re.search(rf"(?m)^\| {row} \| 0\.\d{{3}} .*\|", done.stdout)
     assert set(scores["senior"]["false_ml"]) == {f"h{n}" for n in range(4)}
 
     modified = {path: os.stat(path).st_mtime_ns for path in work.rglob("*.pth")}
     assert run(nnunet(data, *options)).stdout.splitlines()[-5:] == done.stdout.splitlines()[-5:]
     assert {path: os.stat(path).st_mtime_ns for path in modified} == modified
+
+
+@pytest.mark.nnunet
+def test_both_halves_of_a_cross_fit_have_a_junior_that_is_there_already(data: Path) -> None:
+    """Of new tumours at every step; what it has marked in another run is not marked again."""
+    shutil.copytree(data / "tumour/p0", data / "tumour/p3")
+    options = ["--epochs", "1", "1", "--stage1", "--variants 2 --max-volume 30000"]
+    done = run(nnunet(data, *options, "--rounds", "0"))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    words = [*options, "--cross-fit", "--stage2", "-num 4 --refine off --min-contrast 0 --min-volume-ml 0"]
+    words += ["--junior", str(data / "WORK"), "--output", str(data / "CROSS")]
+    done = run(nnunet(data, *words))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Scored on tumours that neither network has seen." in done.stdout
+    assert not re.search(r"\] (Stage 1|junior|scans)", done.stdout)
+    scores = json.loads((data / "WORK/scores.json").read_text())
+    both = json.loads((data / "CROSS/scores.json").read_text())
+    assert {row: both[row] for row in ROWS[:3]} == {row: scores[row] for row in ROWS[:3]}
+    for half, names in {"odd": {"p0", "p2"}, "even": {"p1", "p3"}}.items():
+        place = data / f"CROSS/from-{half}/predictions"
+        assert {path.name[:2] for path in (place / "junior/tumour").glob("*.nii.gz")} == names
+        assert {path.name[:2] for path in (place / "senior/test").glob("*.nii.gz")} == {
+            *"p0 p1 p2 p3".split()
+        } - names
 
 
 @pytest.mark.nnunet

@@ -138,6 +138,22 @@ def test_patches_of_both_loaders(nnunet: NnUnet) -> None:
             assert np.isin(image[target == 0], [0, *data[:][seg[:] <= 0]]).all()
 
 
+def test_the_split_is_the_datasets_own(nnunet: NnUnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage 2's validation cases have no common ending, so its file of the split says which they are."""
+    _, by_names = trainer("101").do_split()
+    own = nnunet.folder / "raw/Dataset101_SynthTumour/splits_final.json"
+    written = own.read_text()
+    assert sorted(json.loads(written)[0]["val"]) == by_names
+    other = [*by_names[1:], "sub0", "sub1"]
+    own.write_text(json.dumps([{"train": [], "val": [*other, "a-case-that-was-never-made"]}]))
+    training, validation = trainer("101").do_split()
+    own.write_text(written)
+    assert set(validation) & set(training) == set()
+    assert validation == [case for case in sorted(other) if case in validation] and by_names[0] in training
+    monkeypatch.delenv("nnUNet_raw")  # a machine that has the preprocessed cases only
+    assert trainer("101").do_split()[1] == by_names
+
+
 def test_a_case_twice(nnunet: NnUnet) -> None:
     """Another tumour each time, the brain z-scored with it, and nothing changed outside."""
     fresh, _ = trainer("101").get_tr_and_val_datasets()
