@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from Figs.panels import BLUE, ORANGE, Page, axial, fullest, heads_of, save
+from Figs.panels import Case, dice, draw_strip, heads_of
 from synthtumour.pilot.network import BOX, digest_of
 from synthtumour.pilot.segment import networks_in, segmented
 from synthtumour.presets import PRESETS, Preset, Refinement
@@ -27,15 +26,6 @@ SEGMENTED, CASES = 4, 8
 ALONE = replace(PRESETS["diverse"], distractor_probability=0.0, num_tumours=(1, 1))
 MASS = replace(ALONE, mass_probability=1.0, min_volume_mm3=50_000.0, max_volume_mm3=120_000.0)
 SMALL = replace(ALONE, core_probability=0.0, min_volume_mm3=2_000.0, max_volume_mm3=4_000.0)
-
-
-class Case(NamedTuple):
-    """A scan, its brain, where tumour is, and what the network marks there; bool, canonical."""
-
-    scan: np.ndarray
-    brain: np.ndarray
-    tumour: np.ndarray
-    marked: np.ndarray
 
 
 def marked(scan: np.ndarray, brain: Volume, min_logit: float | None = None) -> np.ndarray:
@@ -78,10 +68,6 @@ def with_orbits(scan: Volume, brain: Volume) -> Case:
     return Case(image, mask, np.zeros_like(mask), marked(image, brain.with_array(mask.astype(np.uint8)), 0.0))
 
 
-def dice(case: Case) -> float:
-    return float(2 * (case.tumour & case.marked).sum() / (case.tumour.sum() + case.marked.sum()))
-
-
 def draw_segmented(demo: Path, path: Path) -> None:
     """Tumours of `diverse`, and what is marked, refined as `predict` does it."""
     heads = list(heads_of(demo).values())
@@ -93,7 +79,7 @@ def draw_segmented(demo: Path, path: Path) -> None:
         label, _ = refined_mask(image, inside, marked(image, brain), brain.grid, Refinement())
         case = Case(image, inside, made.label.array > 0, label)
         panels[f"seed {seed}: Dice {dice(case):.2f}"] = case
-    _draw(panels, path)
+    draw_strip(panels, path)
 
 
 def draw_failures(demo: Path, path: Path) -> None:
@@ -104,26 +90,4 @@ def draw_failures(demo: Path, path: Path) -> None:
         "hyperintensities, no gate": with_hyperintensities(*heads["sim-02"]),
         "eyes in the mask, no gate": with_orbits(*heads["sim-01"]),
     }
-    _draw(panels, path)
-
-
-def _draw(panels: dict[str, Case], path: Path) -> None:
-    """Side by side, each in the slice that holds most tumour, or most of what is marked; voxels of 1 mm."""
-    width, height, gap = 2.12, 2.5, 0.1
-    page = Page(height_in=height + 0.75)
-    for n, (title, case) in enumerate(panels.items()):
-        left = 0.1 + n * (width + gap)
-        page.canvas.text(left, 0.08, title, size=10, weight="bold", va="top")
-        told = ", ".join(
-            f"{what} {np.count_nonzero(mask) / 1000:.0f} ml"
-            for what, mask in (("tumour", case.tumour), ("marked", case.marked))
-        )
-        page.canvas.text(left, 0.3, told, size=9, va="top")
-        k = fullest(case.tumour if case.tumour.any() else case.marked)
-        i, j, _ = (slice(axis.min() - 2, axis.max() + 3) for axis in np.nonzero(case.brain))
-        image = np.where(case.brain, case.scan, 0)[i, j]
-        white = 1.3 * float(np.percentile(case.scan[case.brain], 99.5))
-        page.plane((left, 0.55), (width, height), axial(image, k), white)
-        page.outline(axial(case.tumour[i, j], k), ORANGE)
-        page.outline(axial(case.marked[i, j], k), BLUE)
-    save(page.figure, path, dpi=150)
+    draw_strip(panels, path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WIDTH_IN = 9.0
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 BLUE, GREEN, ORANGE, RED, PURPLE = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
+
+STRIP_IN = 3.25  # height of a strip of cases
 
 
 class Page:
@@ -60,6 +64,20 @@ class Page:
             self.figure.axes[-1].contour(label > 0, levels=[0.5], colors=[colour], linewidths=1.3)
 
 
+class Case(NamedTuple):
+    """A scan, its brain, where tumour is, and what the network marks there; bool, canonical."""
+
+    scan: np.ndarray
+    brain: np.ndarray
+    tumour: np.ndarray
+    marked: np.ndarray
+    voxel_ml: float = 0.001
+
+
+def dice(case: Case) -> float:
+    return float(2 * (case.tumour & case.marked).sum() / (case.tumour.sum() + case.marked.sum()))
+
+
 def fullest(label: np.ndarray) -> int:
     """The axial slice that holds most of `label`, a canonical array [i, j, k]."""
     return int(np.argmax(np.count_nonzero(label, axis=(0, 1))))
@@ -85,6 +103,34 @@ def heads_of(demo: Path) -> dict[str, tuple[Volume, Volume]]:
         scan = read_volume(source)
         heads[source.parent.name] = scan, prepare_brain(scan, source, brain_mask_beside(source))
     return heads
+
+
+def draw_strip(panels: Mapping[str, Case], path: Path) -> None:
+    """Cases side by side under their titles."""
+    page = Page(height_in=STRIP_IN)
+    place_strip(page, panels, 0.0)
+    save(page.figure, path, dpi=150)
+
+
+def place_strip(page: Page, panels: Mapping[str, Case], top: float) -> None:
+    """Cases side by side, each in the slice that holds most tumour, or most of what is marked."""
+    width, height, gap = 2.12, 2.5, 0.1
+    left = (WIDTH_IN - len(panels) * (width + gap) + gap) / 2
+    for title, case in panels.items():
+        page.canvas.text(left, top + 0.08, title, size=10, weight="bold", va="top")
+        told = ", ".join(
+            f"{what} {np.count_nonzero(mask) * case.voxel_ml:.0f} ml"
+            for what, mask in (("tumour", case.tumour), ("marked", case.marked))
+        )
+        page.canvas.text(left, top + 0.3, told, size=9, va="top")
+        k = fullest(case.tumour if case.tumour.any() else case.marked)
+        i, j, _ = (slice(axis.min() - 2, axis.max() + 3) for axis in np.nonzero(case.brain))
+        image = np.where(case.brain, case.scan, 0)[i, j]
+        white = 1.3 * float(np.percentile(case.scan[case.brain], 99.5))
+        page.plane((left, top + 0.55), (width, height), axial(image, k), white)
+        page.outline(axial(case.tumour[i, j], k), ORANGE)
+        page.outline(axial(case.marked[i, j], k), BLUE)
+        left += width + gap
 
 
 def run_script(script: str, *options: object) -> None:

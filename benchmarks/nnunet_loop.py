@@ -37,7 +37,7 @@ VAL_FRACTION = 0.3  # of the subjects: those that the gate is chosen on
 NO_GATE = ", no gate"
 OWN = (NO_GATE, "", " refined")  # what a network marks, behind the gate, and refined
 # what a row says of a checkpoint that is compared
-CHECKPOINTS = {"": "best", ", last checkpoint": "final", ", averaged": "averaged"}
+CHECKPOINTS = {"best": "best checkpoint", "final": "last checkpoint", "averaged": "averaged"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ SETTINGS = {
             "features": 8,  # of the first stage, doubled at each further one
             "batch_size": 2,
         },
-        small_senior={"num_epochs": 24, "initial_lr": 1e-3},
+        small_senior={"num_epochs": 16, "initial_lr": 1e-3},
     ),
     # nnU-Net as it comes: 1000 epochs
     "paper": Setting("nnUNetPlans", "cuda", variants=8),
@@ -118,12 +118,12 @@ class NnunetLoop:
         """Which checkpoint each row shows that compares what a junior's mark, without the gate."""
         if network != "junior" or not self.args.checkpoints:
             return {}
-        return {
-            f"{network}{said}{NO_GATE}{how}": checkpoint
-            for said, checkpoint in CHECKPOINTS.items()
-            if checkpoint != "averaged" or self.setting.small
-            for how in ("", ", refined")
-        }
+        own, compared = self.args.checkpoint, dict(CHECKPOINTS)
+        if not self.setting.small:
+            del compared["averaged"]
+        named = {f"{network}, {said}{NO_GATE}": which for which, said in compared.items() if which != own}
+        rows = {f"{network}{NO_GATE}": own, **named}
+        return {f"{row}{how}": which for row, which in rows.items() for how in ("", ", refined")}
 
     @property
     def trainer(self) -> str:
@@ -179,8 +179,8 @@ class NnunetLoop:
             self.work / f"mixed_{network.replace(' ', '_')}",
         )
         stage1_cases = [] if args.without_stage1 else ["--stage1", self.raw / self.datasets["junior"]]
-        best = self.fold(teacher) / "checkpoint_best.pth"
-        start = [] if args.from_scratch else ["-pretrained_weights", best]
+        taught = self.fold(teacher) / f"checkpoint_{args.checkpoint}.pth"
+        start = [] if args.from_scratch else ["-pretrained_weights", taught]
         moved = ("-s", self.number("junior"), "-t", number, "-sp", plans, "-tp", plans)
         return [
             Step(
@@ -228,7 +228,8 @@ class NnunetLoop:
         """Then nnU-Net predicts the validation cases, with the probabilities that the gate is chosen by."""
         which = ("-tr", self.trainer, "-p", self.setting.plans, "-device", self.setting.device)
         number = self.number(network)
-        return self.nnunet("train", number, CONFIGURATION, 0, *which, "--val_best", "--npz", *options)
+        best = ["--val_best"] if self.args.checkpoint == "best" else []
+        return self.nnunet("train", number, CONFIGURATION, 0, *which, *best, "--npz", *options)
 
     def predict(self, network: str, scans: Iterable[str]) -> list[Step]:
         """Of all scans: as the network marks them, behind the confidence gate, refined."""
@@ -236,7 +237,7 @@ class NnunetLoop:
         for kind in scans:
             own, gated, refined = (self.predictions(f"{network}{what}", kind) for what in OWN)
             found += [
-                Step(f"{network}: predict {kind}", self.predicted(network, kind, "best", own)),
+                Step(f"{network}: predict {kind}", self.predicted(network, kind, own)),
                 Step(f"{network}: gate {kind}", self.refined(kind, own, gated, *self.gate_of(network))),
                 Step(f"{network}: refine {kind}", self.refined(kind, gated, refined)),
             ]
@@ -246,18 +247,19 @@ class NnunetLoop:
                     marked = self.predictions(row.removesuffix(", refined"), kind)
                     found.append(Step(f"{row}: {kind}", self.refined(kind, marked, output)))
                 elif output != own:
-                    command = self.predicted(network, kind, checkpoint, output)
+                    command = self.predicted(network, kind, output, checkpoint)
                     found.append(Step(f"{row}: {kind}", command))
         return found
 
-    def predicted(self, network: str, scans: str, checkpoint: str, output: Path) -> tuple[str, ...]:
+    def predicted(self, network: str, scans: str, output: Path, compared: str = "") -> tuple[str, ...]:
+        """By the checkpoint that this run is about, with the gate's probabilities, or one to compare."""
         return self.nnunet(
             *("predict", "-d", self.number(network)),
             *("-i", self.work / scans / "imagesTr", "-o", output),
             *("-c", CONFIGURATION, "-f", 0, "-tr", self.trainer, "-p", self.setting.plans),
-            *("-chk", f"checkpoint_{checkpoint}.pth", "-device", self.setting.device),
+            *("-chk", f"checkpoint_{compared or self.args.checkpoint}.pth", "-device", self.setting.device),
             *(() if self.setting.mirroring else ("--disable_tta",)),
-            *(("--save_probabilities",) if checkpoint == "best" else ()),
+            *(() if compared else ("--save_probabilities",)),
             *(("-npp", 1, "-nps", 1) if self.setting.device == "cpu" else ()),
         )
 
@@ -321,11 +323,12 @@ class NnunetLoop:
 
     def options(self) -> dict[str, dict[str, object]]:
         """What makes a run this run, for the junior and for the senior, beside what all engines have."""
-        senior = {"without-stage1": self.args.without_stage1, "rounds": self.args.rounds}
+        senior = {"without-stage1": self.args.without_stage1}
         return {
             "junior": {
                 "setting": self.args.setting,
                 "fixed-set": self.args.fixed_set,
+                "checkpoint": self.args.checkpoint,
                 "training": self.small["junior"],
             },
             "senior": senior | {"training": self.small[self.networks[-1]]},
@@ -372,7 +375,7 @@ def _borrow_predictions(
         names = images_in(folder)
         for place in ("tumour", "test", "tumour_free"):
             same = [f"scans: {place}", *(step.name for step in loop.predict("junior", [place]))]
-            there = Path(theirs.get(place, ""))
+            there = Path(theirs.get(place, loop.work / "nowhere"))
             if not (there.is_dir() and names.items() <= images_in(there).items() and {*same} <= {*steps}):
                 continue
             for part in ("imagesTr", "masks"):

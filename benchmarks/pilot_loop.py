@@ -133,7 +133,7 @@ class PilotLoop:
         junior, senior = self.iterations["junior"], self.iterations[self.networks[-1]]
         return {
             "junior": {"training": {"num_iterations": junior}},
-            "senior": {"training": {"num_iterations": senior}, "rounds": self.args.rounds},
+            "senior": {"training": {"num_iterations": senior}},
         }
 
     def check(self) -> None:

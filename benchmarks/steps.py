@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from synthtumour.brain.masks import prepare_brain, skull_stripped
 from synthtumour.dataset.nnunet import safe_name
-from synthtumour.dataset.subjects import find_scans
+from synthtumour.dataset.subjects import Scan, find_scans
 from synthtumour.errors import InputError
 from synthtumour.files.staging import write_json
 from synthtumour.text import print_safely
@@ -27,6 +29,9 @@ from synthtumour.volume.writing import write_volumes
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("junior", "senior", "second senior")
 DATASETS = ("Dataset101_Junior", "Dataset102_Senior", "Dataset103_SecondSenior")
+
+
+Scores = dict[str, dict[str, dict[str, float]]]  # by row, by 'dice' or 'false_ml', by scan
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,16 @@ def begin(engine: Engine, about: dict[str, dict[str, object]]) -> dict[str, dict
     (engine.work / "logs").mkdir(parents=True, exist_ok=True)
     write_json(about, options)
     return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Dice of two boolean arrays; 1 if both are empty."""
+    total = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / total if total else 1.0
+
+
+def label_of(scan: Scan, name: str) -> Path:
+    return scan.image.with_name(name)
 
 
 def check_same(

@@ -15,6 +15,7 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +23,22 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.nnunet_loop import SETTINGS, NnunetLoop, borrow_junior  # noqa: E402
+from benchmarks.operating_points import strip, write_points  # noqa: E402
 from benchmarks.pilot_loop import ITERATIONS, PilotLoop, borrow_pilot  # noqa: E402
-from benchmarks.steps import Engine, begin, do_all, halves_of, print_lines, scored  # noqa: E402
+from benchmarks.steps import (  # noqa: E402
+    Engine,
+    Scores,
+    begin,
+    dice,
+    do_all,
+    halves_of,
+    label_of,
+    print_lines,
+    scored,
+)
 from synthtumour import __version__  # noqa: E402
 from synthtumour.dataset.nnunet import safe_name  # noqa: E402
-from synthtumour.dataset.subjects import Scan, find_scans  # noqa: E402
+from synthtumour.dataset.subjects import find_scans  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
 from synthtumour.files.staging import write_bytes, write_json  # noqa: E402
 from synthtumour.options.program import add_program_options, run, seed  # noqa: E402
@@ -113,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs=2,
         metavar="N",
         help="engine nnunet: of the junior's training and of a senior's, in setting small, 25 steps each "
-        "(default: 50 24; a senior from scratch 50)",
+        "(default: 50 16; a senior from scratch 50)",
     )
     parser.add_argument(
         "--rounds",
@@ -132,7 +144,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoints",
         action="store_true",
-        help="engine nnunet: score the last checkpoint too, and the averaged weights, without the gate",
+        help="engine nnunet: score the junior's other checkpoint too, and its averaged weights, without the "
+        "gate",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        choices=("final", "best"),
+        default="final",
+        help="engine nnunet: the last, or that which the validation task chooses (default: %(default)s)",
     )
     parser.add_argument(
         "--stage1",
@@ -166,14 +185,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 # ---------------------------------------------------------------- the score
 
-Scores = dict[str, dict[str, dict[str, float]]]  # by row, by 'dice' or 'false_ml', by scan
 Done = dict[str, dict[str, float]]  # by step, its seconds
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Dice of two boolean arrays; 1 if both are empty."""
-    total = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / total if total else 1.0
+Loops = list[Any]  # of one engine
 
 
 def score(args: argparse.Namespace, loop: Engine) -> Scores:
@@ -197,10 +210,6 @@ def score(args: argparse.Namespace, loop: Engine) -> Scores:
                 for row, mask in masks.items():
                     found[row]["dice"][name] = dice(mask, truth)
     return found
-
-
-def label_of(scan: Scan, name: str) -> Path:
-    return scan.image.with_name(name)
 
 
 def table(
@@ -282,7 +291,7 @@ def options_of(loop: NnunetLoop | PilotLoop) -> dict[str, dict[str, object]]:
 
 def two_stage(args: argparse.Namespace) -> int:
     if args.cross_fit:
-        scores, done = cross_fit(args)
+        loops, scores, done = cross_fit(args)
     else:
         loop = PilotLoop(args) if args.engine == "pilot" else NnunetLoop(args)
         check(args, loop)
@@ -293,10 +302,23 @@ def two_stage(args: argparse.Namespace) -> int:
                     print_safely(shlex.join(step.command))
             return 0
         scores, done = run_loop(loop)
+        loops = [loop]
     text = table(scores, args, done)
     write_bytes(f"{text}\n".encode(), args.output / "table.md")
     print_lines(text)
+    if args.engine == "nnunet":
+        draw(loops, scores, args.output)
     return 0
+
+
+def draw(loops: list[NnunetLoop], scores: Scores, output: Path) -> None:
+    """A picture of Dice against false tumour, and of the worst, the median and the best case."""
+    from Figs import results
+
+    points = output / "points.csv"
+    write_points(loops, scores, points)
+    results.draw(points, output / "results.png", strip(loops, scores))
+    print_safely(f"picture: {output / 'results.png'}")
 
 
 def run_loop(loop: NnunetLoop | PilotLoop) -> tuple[Scores, Done]:
@@ -315,7 +337,7 @@ def run_loop(loop: NnunetLoop | PilotLoop) -> tuple[Scores, Done]:
     return scores, done
 
 
-def cross_fit(args: argparse.Namespace) -> tuple[Scores, Done]:
+def cross_fit(args: argparse.Namespace) -> tuple[Loops, Scores, Done]:
     """Two loops with one junior; of a tumour-free scan, the mean of both seniors counts."""
     for option in ("test", "dry_run"):
         if getattr(args, option):
@@ -323,7 +345,7 @@ def cross_fit(args: argparse.Namespace) -> tuple[Scores, Done]:
     halves = halves_of(args.tumour, args.output)
     first = args.output / f"from-{halves[0].name}"
     engine = PilotLoop if args.engine == "pilot" else NnunetLoop
-    loops: list[PilotLoop | NnunetLoop] = []
+    loops: Loops = []
     for learnt, rest, junior in ((*halves, args.junior), (*halves[::-1], args.junior or first)):
         own = {
             "tumour": learnt,
@@ -346,7 +368,7 @@ def cross_fit(args: argparse.Namespace) -> tuple[Scores, Done]:
             for name, ml in columns["false_ml"].items():
                 pooled["false_ml"][name] = pooled["false_ml"].get(name, 0.0) + ml / 2
     write_json(scores, args.output / "scores.json")
-    return scores, done
+    return loops, scores, done
 
 
 def main(argv: list[str] | None = None) -> int:

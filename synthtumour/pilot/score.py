@@ -151,12 +151,12 @@ def _lesions(mask: np.ndarray, against: np.ndarray, voxel_ml: float) -> tuple[in
     return int(large.sum()), int((large & met).sum())
 
 
-def flair_threshold(scan: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """The largest part of a `brain` (bool) that is brighter than its median by two robust deviations."""
+def flair_threshold(scan: np.ndarray, brain: np.ndarray, deviations: float = _THRESHOLD_SD) -> np.ndarray:
+    """The largest part of a `brain` (bool) that is brighter than its median by so many robust deviations."""
     values = scan[brain].astype(np.float64)
     middle = np.median(values)
     deviation = 1.4826 * np.median(np.abs(values - middle))
-    return largest_component(brain & (scan > middle + _THRESHOLD_SD * deviation))
+    return largest_component(brain & (scan > middle + deviations * deviation))
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
-"""The confidence gate chosen, without a label of a real tumour.
+"""The confidence gate chosen, without a label of a real tumour, by marks in brains kept out of training.
 
-False marks are told from real ones by a logistic regression on what the network marks in brains that it did
-not learn from, with and without a synthetic tumour: the mean logit of a mark, and how large it is.
+Of each mark count its mean logit and how large it is. The pilot network's gate tells false marks from real
+ones by a logistic regression. nnU-Net's validation cases have few false marks: its gate is by the real ones.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
+from scipy.stats import theilslopes
 
 from synthtumour.errors import InputError, require
 from synthtumour.files.names import is_image, stem_of
@@ -23,6 +24,9 @@ SMALL_ML = 20.0  # of a tumour, where it is said how many the gate costs
 _FALSE_KEPT = 0.01  # of the false marks, at most
 _LARGE_LOST = 0.05  # of the large tumours, about: the limit lies midway, as other brains have falser marks
 _FEWEST_FALSE = 5
+_FEWEST_REAL = 8  # for a line through them
+_OUTLIER, _LEAST_DEVIATION = 3.5, 0.1  # robust standard deviations; of logits
+_LEAST_RANGE = 0.5  # of the logs of the volumes in ml
 _RIDGE = 1e-2
 _REAL, _FALSE = 0.5, 0.1  # so much of a mark at least, or at most, lies in the tumour; between is neither
 
@@ -49,16 +53,24 @@ def chosen_gate(false: Sequence[Mark], real: Sequence[Mark]) -> tuple[Gate | Non
     weights = at[:-1] / deviation
     sureness, size = (float(w) for w in weights)
     gate = Gate((sureness, size), float(at[-1] - weights @ mean), 0.0)
-    small, large = ([m for m in real if (m.volume_ml < SMALL_ML) == is_small] for is_small in (True, False))
+    large = [mark for mark in real if mark.volume_ml >= SMALL_ML]
     limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT, method="higher"))
     if large:
         sure = float(np.quantile([gate.score(mark) for mark in large], _LARGE_LOST))
         limit = max(limit, (limit + sure) / 2)
     gate = Gate(gate.weights, gate.intercept, limit + 1e-6)
-    for name, marks in (("false", false), ("synthetic_small", small), ("synthetic_large", large)):
-        if marks:
-            said[f"{name}_kept"] = sum(map(gate.lets_through, marks)) / len(marks)
-    return gate, said
+    return gate, {**said, **_kept(gate, real, false)}
+
+
+def _kept(gate: Gate, real: Sequence[Mark], false: Sequence[Mark]) -> dict[str, float]:
+    """The shares of marks that the gate lets through, of each kind that there is."""
+    small, large = ([m for m in real if (m.volume_ml < SMALL_ML) == is_small] for is_small in (True, False))
+    kinds = {"false": false, "synthetic_small": small, "synthetic_large": large}
+    return {
+        f"{kind}_kept": sum(map(gate.lets_through, marks)) / len(marks)
+        for kind, marks in kinds.items()
+        if marks
+    }
 
 
 def sort_marks(
@@ -77,13 +89,32 @@ def sort_marks(
             false.append(mark)
 
 
+def gate_by_size(real: Sequence[Mark], false: Sequence[Mark] = ()) -> tuple[Gate | None, dict[str, float]]:
+    """The gate that drops what is far less sure than the `real` marks are for their size; None for too few.
+
+    A line is laid through their mean logits over the log of their volumes (Theil and Sen's, which outliers do
+    not move). Dropped is what lies below it by more than 3.5 robust standard deviations, the usual limit for
+    outliers (Iglewicz and Hoaglin 1993). The `false` marks are not needed: it is said how many it keeps.
+    """
+    said: dict[str, float] = {"false_marks": len(false), "synthetic_marks": len(real)}
+    if len(real) < _FEWEST_REAL:
+        return None, said
+    logits, sizes = (np.array(values) for values in zip(*(mark.features for mark in real), strict=True))
+    slope = min(float(theilslopes(logits, sizes).slope), 0.0) if np.ptp(sizes) > _LEAST_RANGE else 0.0
+    over = logits - slope * sizes
+    middle = float(np.median(over))
+    deviation = 1.4826 * float(np.median(np.abs(over - middle)))
+    gate = Gate((1.0, -slope), -middle, -_OUTLIER * max(deviation, _LEAST_DEVIATION))
+    return gate, {**said, **_kept(gate, real, false)}
+
+
 def gate_of_validation(predictions: Path, labels: Path) -> tuple[Gate | None, dict[str, float]]:
     """The gate by nnU-Net's predictions of validation cases, CASE.nii.gz and CASE.npz, and their `labels`.
 
     Those are called CASE.nii.gz too. Raises InputError if there is no such case.
     """
     false: list[Mark] = []
-    real: list[Mark] = []
+    largest: list[Mark] = []  # of each case: the rest may be splinters of its tumour
     cases = 0
     for label, truth, softmax in _cases_in(predictions, labels):
         predicted, tumour = read_volume(label), read_volume(truth)
@@ -93,14 +124,16 @@ def gate_of_validation(predictions: Path, labels: Path) -> tuple[Gate | None, di
             )
         logits = logits_from(tumour_probability(softmax, predicted))
         numbers, marks = marks_in(logits, predicted.grid.spacing_mm, predicted.array > 0)
+        real: list[Mark] = []
         sort_marks(numbers, marks, tumour.array > 0, false, real)
+        largest += sorted(real, key=lambda mark: mark.volume_ml)[-1:]
         cases += 1
     require(
         bool(cases),
         f"{predictions}: holds no CASE.nii.gz with CASE.npz of a label in {labels}; train nnU-Net with "
         "--npz, and give its fold_0/validation and the dataset's labelsTr",
     )
-    gate, said = chosen_gate(false, real)
+    gate, said = gate_by_size(largest, false)
     return gate, {"cases": cases, **said}
 
 
