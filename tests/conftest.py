@@ -150,7 +150,7 @@ def write_probabilities(path: Path, tumour: np.ndarray) -> None:
     np.savez_compressed(path, probabilities=np.stack([1 - tumour, tumour]).astype(np.float32))
 
 
-def write_validation(folder: Path, cases: int = 6) -> None:
+def write_validation(folder: Path, cases: int = 10) -> None:
     """`validation/` as nnU-Net leaves it, and `labelsTr/`: sure marks of tumours, and unsure false ones."""
     for n in range(cases):
         tumour, false = np.zeros((2, 20, 28, 24), bool)

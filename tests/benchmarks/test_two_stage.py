@@ -91,9 +91,19 @@ def test_dry_run_prints_commands_of_the_papers_setting(
     by_name = [(Path(words[0]).name, words) for words in commands]
     trainings = [words for name, words in by_name if name == "nnUNetv2_train"]
     assert [words[1:4] for words in trainings] == [["101", "3d_fullres", "0"], ["102", "3d_fullres", "0"]]
-    assert all("--val_best" in words and words[words.index("-device") + 1] == "cuda" for words in trainings)
-    assert all("checkpoint_best.pth" in words for name, words in by_name if name == "nnUNetv2_predict")
+    assert all("--npz" in words and words[words.index("-device") + 1] == "cuda" for words in trainings)
+    predictions = [words for name, words in by_name if name == "nnUNetv2_predict"]
+    assert all({"checkpoint_final.pth", "--save_probabilities"} <= {*words} for words in predictions)
     assert "-overwrite_target_spacing" not in printed and "--disable_tta" not in printed
+
+
+def test_the_checkpoint_that_the_validation_task_chooses(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert two_stage.main(nnunet(data, "--checkpoint", "best", "--dry-run")[2:]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("--val_best") == 2 and "checkpoint_final" not in printed
+    assert printed.count("checkpoint_best.pth") == 5  # four times predicted with, once begun from
 
 
 def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +222,15 @@ def test_the_loop_is_closed_and_carried_on(data: Path) -> None:
     (split,) = json.loads((work / "nnUNet_raw/Dataset102_Senior/splits_final.json").read_text())
     for sort in ("CarveMix", "_v0", "p"):
         assert any(sort in case for case in split["train"])
-    compared = [f"junior{which}, no gate" for which in ("", ", last checkpoint", ", averaged")]
+    compared = [f"junior{which}, no gate" for which in ("", ", best checkpoint", ", averaged")]
+    assert (work / "results.png").stat().st_size > 0
+    points = pd.read_csv(work / "points.csv")
+    for row in ("threshold", "junior", "senior", "second senior"):
+        curve = points[(points["row"] == row) & (points["level"] != "gate")].astype({"level": float})
+        assert curve.sort_values("level")["false_ml"].is_monotonic_decreasing or row == "threshold"
+        usual = curve[curve["usual"] == 1].iloc[0]
+        if row == "threshold":
+            assert usual["dice"] == pytest.approx(np.mean([*scores[row]["dice"].values()]), abs=1e-4)
     for row in (*ROWS, "second senior", "second senior refined", *compared):
         assert re.search(rf"(?m)^\| {row} \| 0\.\d{{3}} .*\|", done.stdout)
     assert set(scores["senior"]["false_ml"]) == {f"h{n}" for n in range(4)}

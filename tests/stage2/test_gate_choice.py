@@ -9,7 +9,7 @@ import pytest
 
 from synthtumour.errors import InputError
 from synthtumour.stage2.confidence import Mark
-from synthtumour.stage2.gate_choice import about_gate, chosen_gate, gate_of_validation
+from synthtumour.stage2.gate_choice import about_gate, chosen_gate, gate_by_size, gate_of_validation
 from synthtumour.volume.volume import Volume
 from synthtumour.volume.writing import write_volumes
 from tests.conftest import write_validation
@@ -71,6 +71,46 @@ def test_marks_that_are_all_alike_still_make_a_gate() -> None:
     assert said["false_kept"] == said["synthetic_large_kept"] == 0.0
 
 
+def surer_if_small(count: int, seed: int, spread: float = 0.3) -> list[Mark]:
+    """Marks whose mean logit falls with their size, as nnU-Net's do."""
+    rng = np.random.default_rng(seed)
+    volumes = np.exp(rng.uniform(np.log(8), np.log(250), count))
+    return [Mark(12 - 2 * np.log(ml) + rng.normal(0, spread), 5.0, float(ml)) for ml in volumes]
+
+
+def test_a_mark_has_to_be_as_sure_as_tumours_of_its_size() -> None:
+    real, others = surer_if_small(30, seed=1), surer_if_small(200, seed=2)
+    gate, said = gate_by_size(real)
+    assert gate is not None and said["false_marks"] == 0 and "false_kept" not in said
+    assert np.mean([gate.lets_through(mark) for mark in others]) > 0.97
+    for ml in (2.0, 20.0, 200.0):
+        usual = 12 - 2 * np.log(ml)
+        assert gate.lets_through(Mark(usual - 0.5, 5.0, ml))
+        assert not gate.lets_through(Mark(usual - 2.0, 5.0, ml))
+
+
+def test_splinters_among_the_marks_do_not_widen_the_gate() -> None:
+    real = surer_if_small(24, seed=3)
+    alone, _ = gate_by_size(real)
+    gate, said = gate_by_size([*real, Mark(0.8, 1.0, 0.5), Mark(1.8, 1.0, 0.3), Mark(1.7, 2.0, 9.0)])
+    assert alone is not None and gate is not None and said["synthetic_small_kept"] < 1
+    assert gate.weights[1] == pytest.approx(alone.weights[1], abs=0.3)
+    assert not gate.lets_through(Mark(3.5, 4.0, 9.0))
+
+
+def test_of_marks_of_one_size_sureness_alone_counts() -> None:
+    rng = np.random.default_rng(4)
+    gate, _ = gate_by_size([Mark(float(logit), 5.0, 30.0) for logit in rng.normal(4, 0.2, 12)])
+    assert gate is not None and gate.weights == (1.0, 0.0)
+    assert gate.lets_through(Mark(3.7, 5.0, 1.0)) and not gate.lets_through(Mark(2.5, 5.0, 100.0))
+
+
+def test_a_network_that_is_surer_of_large_tumours_is_not_asked_less_of_small_marks() -> None:
+    rising = [Mark(1 + np.log(ml), 5.0, ml) for ml in np.linspace(8, 200, 15)]
+    gate, _ = gate_by_size(rising)
+    assert gate is not None and gate.weights == (1.0, 0.0)
+
+
 @pytest.fixture
 def validation(tmp_path: Path) -> Path:
     write_validation(tmp_path)
@@ -79,20 +119,21 @@ def validation(tmp_path: Path) -> Path:
 
 def test_the_gate_of_validation_cases_drops_what_is_false_there(validation: Path) -> None:
     gate, said = gate_of_validation(validation / "validation", validation / "labelsTr")
-    assert gate is not None and said["cases"] == said["false_marks"] == said["synthetic_marks"] == 6
+    assert gate is not None and said["cases"] == said["false_marks"] == said["synthetic_marks"] == 10
     assert said["false_kept"] == 0 and said["synthetic_small_kept"] == 1
     assert gate.lets_through(Mark(3.4, 5.0, 2.6)) and not gate.lets_through(Mark(0.5, 5.0, 2.6))
     (line,) = about_gate(said, True)
-    assert "6 false marks and 6 synthetic tumours" in line and "0% of the false marks" in line
+    assert "10 false marks and 10 synthetic tumours" in line and "0% of the false marks" in line
 
 
 def test_cases_without_softmax_or_label_are_left_out(validation: Path) -> None:
     (validation / "validation/c0_v00val.npz").unlink()
+    (validation / "validation/c2_v00val.npz").unlink()
     (validation / "labelsTr/c1_v00val.nii.gz").unlink()
     gate, said = gate_of_validation(validation / "validation", validation / "labelsTr")
-    assert gate is None and said["cases"] == said["false_marks"] == 4
+    assert gate is None and said["cases"] == said["false_marks"] == 7
     assert about_gate(said, False) == [
-        "no confidence gate: only 4 false marks and 4 synthetic tumours were marked in the scans kept out"
+        "no confidence gate: only 7 false marks and 7 synthetic tumours were marked in the scans kept out"
     ]
 
 
