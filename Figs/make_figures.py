@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Make the README's figures: from DemoData (simulated) with our own output, and from a measured curve.
+"""Make the README's figures: from DemoData (simulated) with our own output, and from measured curves.
 
-selection is drawn from what benchmarks/selection_curve.py measured, and so is the curve in overview.
+selection is drawn from what benchmarks/selection_curve.py measured, and so is the curve in overview; the
+curves in results are from benchmarks/two_stage.py.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from synthtumour.options.program import add_program_options, run  # noqa: E402
 
-FIGURES = ("cases", "failures", "mixed", "overview", "presets", "segmented", "selection", "stage1")
+FIGURES = ("cases", "failures", "mixed", "overview", "presets", "results", "segmented", "selection", "stage1")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,24 +45,26 @@ def make_figures(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise InputError(f"{error}; pip install -c requirements.txt matplotlib pillow") from error
 
-    def with_torch(draw: str, path: Path) -> None:
+    def network() -> ModuleType:
         from synthtumour.pilot.scans import check_torch
 
         check_torch()
         from Figs import network
 
-        getattr(network, draw)(demo, path)
+        return network
 
-    from Figs import gallery, overview, presets, selection, stage1
+    from Figs import gallery, overview, presets, results, selection, stage1
 
     demo, curve = ROOT / "DemoData", ROOT / "benchmarks" / "selection_curve.csv"
+    points = ROOT / "benchmarks" / "results.csv"
     draw = {
         "cases": lambda path: gallery.draw_cases(demo, path),
-        "failures": lambda path: with_torch("draw_failures", path),
+        "failures": lambda path: network().draw_failures(demo, path),
         "mixed": lambda path: gallery.draw_mixed(demo, path),
         "overview": lambda path: overview.draw(demo, curve, path),
         "presets": lambda path: presets.draw(demo, path),
-        "segmented": lambda path: with_torch("draw_segmented", path),
+        "results": lambda path: results.draw(points, path, network().worst_median_best(demo)),
+        "segmented": lambda path: network().draw_segmented(demo, path),
         "selection": lambda path: selection.draw(curve, path),
         "stage1": lambda path: stage1.draw(demo, path),
     }

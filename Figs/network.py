@@ -1,4 +1,4 @@
-"""Figs/segmented.png and Figs/failures.png: what the package's weights mark in simulated scans of DemoData.
+"""What the package's weights mark in simulated scans of DemoData: segmented.png, failures.png, results.png.
 
 Those segmented are the first seeds, none chosen. Two of the failures are the worst of eight cases, two
 are one case each, without the confidence gate: they say what kind of case fails, not how often.
@@ -22,7 +22,7 @@ from synthtumour.stage2.refinement import refined_mask
 from synthtumour.tumour.distractors import Caps, Distractors, disturb
 from synthtumour.volume.volume import Volume
 
-SEGMENTED, CASES = 4, 8
+SEGMENTED, CASES, RANKED = 4, 8, 16
 ALONE = replace(PRESETS["diverse"], distractor_probability=0.0, num_tumours=(1, 1))
 MASS = replace(ALONE, mass_probability=1.0, min_volume_mm3=50_000.0, max_volume_mm3=120_000.0)
 SMALL = replace(ALONE, core_probability=0.0, min_volume_mm3=2_000.0, max_volume_mm3=4_000.0)
@@ -73,13 +73,24 @@ def draw_segmented(demo: Path, path: Path) -> None:
     heads = list(heads_of(demo).values())
     panels = {}
     for seed in range(SEGMENTED):
-        scan, brain = heads[seed % len(heads)]
-        made = synthesise(scan, brain, ALONE, seed=seed)
-        image, inside = made.image.array, brain.array > 0
-        label, _ = refined_mask(image, inside, marked(image, brain), brain.grid, Refinement())
-        case = Case(image, inside, made.label.array > 0, label)
+        case = refined_case(*heads[seed % len(heads)], seed)
         panels[f"seed {seed}: Dice {dice(case):.2f}"] = case
     draw_strip(panels, path)
+
+
+def worst_median_best(demo: Path) -> dict[str, Case]:
+    """Of RANKED synthetic tumours, marked and refined as `predict` does it."""
+    heads = list(heads_of(demo).values())
+    cases = sorted((refined_case(*heads[seed % len(heads)], seed) for seed in range(RANKED)), key=dice)
+    chosen = {"worst": cases[0], "median": cases[RANKED // 2], "best": cases[-1]}
+    return {f"{what} of {RANKED} synthetic: Dice {dice(case):.2f}": case for what, case in chosen.items()}
+
+
+def refined_case(scan: Volume, brain: Volume, seed: int) -> Case:
+    made = synthesise(scan, brain, ALONE, seed=seed)
+    image, inside = made.image.array, brain.array > 0
+    label, _ = refined_mask(image, inside, marked(image, brain), brain.grid, Refinement())
+    return Case(image, inside, made.label.array > 0, label)
 
 
 def draw_failures(demo: Path, path: Path) -> None:
