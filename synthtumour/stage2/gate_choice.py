@@ -25,8 +25,7 @@ _FALSE_KEPT = 0.01  # of the false marks, at most
 _LARGE_LOST = 0.05  # of the large tumours, about: the limit lies midway, as other brains have falser marks
 _FEWEST_FALSE = 5
 _FEWEST_REAL = 8  # for a line through them
-# Of nine networks the real tumours lay within 3.7 robust deviations, false marks from 5.9 on.
-_OUTLIER, _LEAST_DEVIATION = 4.5, 0.1  # robust standard deviations; of logits
+_LESS_SURE = 0.36  # of the median logit; see benchmarks/TWO_STAGE.md
 _LEAST_FOUND = 1 / 3  # of a tumour, for its mark to count: splinters are not as sure
 _LEAST_RANGE = 0.5  # of the logs of the volumes in ml
 _RIDGE = 1e-2
@@ -95,8 +94,8 @@ def gate_by_size(real: Sequence[Mark], false: Sequence[Mark] = ()) -> tuple[Gate
     """The gate that drops what is far less sure than the `real` marks are for their size; None for too few.
 
     A line is laid through their mean logits over the log of their volumes (Theil and Sen's, which outliers do
-    not move). Dropped is what lies below it by more than 4.5 robust standard deviations. It does without the
-    `false` marks, but says how many of them it keeps.
+    not move). Dropped is what lies below it by more than 0.36 of the median of those logits. It does without
+    the `false` marks, but says how many of them it keeps.
     """
     said: dict[str, float] = {"false_marks": len(false), "synthetic_marks": len(real)}
     if len(real) < _FEWEST_REAL:
@@ -105,8 +104,7 @@ def gate_by_size(real: Sequence[Mark], false: Sequence[Mark] = ()) -> tuple[Gate
     slope = min(float(theilslopes(logits, sizes).slope), 0.0) if np.ptp(sizes) > _LEAST_RANGE else 0.0
     over = logits - slope * sizes
     middle = float(np.median(over))
-    deviation = 1.4826 * float(np.median(np.abs(over - middle)))
-    gate = Gate((1.0, -slope), -middle, -_OUTLIER * max(deviation, _LEAST_DEVIATION))
+    gate = Gate((1.0, -slope), -middle, -_LESS_SURE * float(np.median(logits)))
     return gate, {**said, **_kept(gate, real, false)}
 
 
