@@ -40,6 +40,7 @@ SCRIPTS = {
 
 # Options of other programs, and of benchmarks, that the README names.
 OTHERS = {
+    "--npz",
     "--parts",
     "--cases",
     "--cross-fit",
