@@ -64,6 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
         "which nnUNetv2_train --npz writes, and the dataset's labelsTr. Needs CASE.npz beside the --labels "
         "(nnUNetv2_predict --save_probabilities; default: nothing is dropped)",
     )
+    gate.add_argument(
+        "--confirmed-by",
+        type=Path,
+        metavar="FOLDER",
+        help="labels CASE.nii.gz of another network, of a senior's junior say: marks that touch none of them "
+        "are dropped (default: nothing is dropped)",
+    )
     how, usual = parser.add_argument_group("refinement"), Refinement()
     how.add_argument(
         "--refine",
@@ -113,6 +120,7 @@ def refine(args: argparse.Namespace) -> int:
             threshold=args.softmax,
             how=refinement_from(args) if args.refine == "on" else None,
             gate_from=args.gate_from and tuple(args.gate_from),
+            confirmed_by=args.confirmed_by,
             any_brain_volume=args.any_brain_volume,
             conduct=conduct_from(args),
         )

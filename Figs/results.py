@@ -18,7 +18,7 @@ def draw(points: Path, path: Path, panels: Mapping[str, Case]) -> None:
     rows = pd.read_csv(points, keep_default_na=False)
     page = Page(_CURVES_IN + STRIP_IN * bool(panels))
     ax = page.axes(0.7, 0.15, 5.4, _CURVES_IN - 0.75)
-    for row, colour in COLOURS.items():
+    for number, (row, colour) in enumerate(COLOURS.items()):
         own = rows[rows["row"] == row]
         curve, gated = own[own["level"] != "gate"], own[own["level"] == "gate"]
         refined = rows[rows["row"] == f"{row} refined"]
@@ -26,12 +26,21 @@ def draw(points: Path, path: Path, panels: Mapping[str, Case]) -> None:
         for part, mark, size, said in (
             (curve, line, 0, row if row == "threshold" else f"{row}, every limit"),
             (curve[curve["usual"] == 1], "s", 5, ""),
-            (gated, "o", 7, f"{row}, confidence gate"),
-            (refined, "*", 12, f"{row}, gate and refined"),
+            (gated, "o", 12 - 2 * number, f"{row}, confidence gate"),
+            (refined, "*", 20 - 4 * number, f"{row}, gate and refined"),
         ):
             if len(part):
                 label = said or None
-                ax.plot(part["false_ml"], part["dice"], mark, color=colour, ms=size, lw=1.8, label=label)
+                ax.plot(
+                    part["false_ml"],
+                    part["dice"],
+                    mark,
+                    color=colour,
+                    ms=size,
+                    mec="white",
+                    lw=1.8,
+                    label=label,
+                )
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xlim(left=-0.1)
     ax.set_ylim(0.4, 0.9)

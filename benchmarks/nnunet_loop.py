@@ -238,7 +238,7 @@ class NnunetLoop:
             own, gated, refined = (self.predictions(f"{network}{what}", kind) for what in OWN)
             found += [
                 Step(f"{network}: predict {kind}", self.predicted(network, kind, own)),
-                Step(f"{network}: gate {kind}", self.refined(kind, own, gated, *self.gate_of(network))),
+                Step(f"{network}: gate {kind}", self.refined(kind, own, gated, *self.gate_of(network, kind))),
                 Step(f"{network}: refine {kind}", self.refined(kind, gated, refined)),
             ]
             for row, checkpoint in self.compared(network).items():
@@ -263,9 +263,12 @@ class NnunetLoop:
             *(("-npp", 1, "-nps", 1) if self.setting.device == "cpu" else ()),
         )
 
-    def gate_of(self, network: str) -> tuple[object, ...]:
+    def gate_of(self, network: str, scans: str) -> tuple[object, ...]:
+        """A senior has better borders than its junior, but what is no tumour its junior knows better."""
         validation = self.fold(network) / "validation"
-        return "--refine", "off", "--gate-from", validation, self.raw / self.datasets[network] / "labelsTr"
+        labels = self.raw / self.datasets[network] / "labelsTr"
+        confirmed = ("--confirmed-by", self.predictions("junior", scans)) if network != "junior" else ()
+        return "--refine", "off", "--gate-from", validation, labels, *confirmed
 
     def refined(self, scans: str, labels: Path, output: Path, *options: object) -> tuple[str, ...]:
         return script(

@@ -339,3 +339,30 @@ def test_without_what_a_gate_needs(folder: Path, capsys: pytest.CaptureFixture[s
     assert refine(folder, *gate, "--overwrite") == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "no .npz beside it; predict with --save_probabilities, or leave out --gate-from" in said
+
+
+def test_what_another_network_does_not_mark_is_dropped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner = {name: write_sureness(folder, name, 0.99, 0.99) for name in ("plain", "dark")}
+    (folder / "junior").mkdir()
+    for name in inner:
+        image = sitk.ReadImage(str(folder / f"labels/{name}.nii.gz"))
+        other = sitk.GetImageFromArray((inner[name] & (name == "plain")).astype(np.uint8))
+        other.CopyInformation(image)
+        sitk.WriteImage(other, str(folder / f"junior/{name}.nii.gz"))
+    options = ("--refine", "off", "--confirmed-by", folder / "junior")
+    assert refine(folder, *options) == 0
+    assert "confidence gate: " in capsys.readouterr().out
+    assert np.array_equal(array(folder / "out/plain.nii.gz") > 0, inner["plain"])
+    assert not array(folder / "out/dark.nii.gz").any()
+    rows = {row["case"]: row for row in rows_of(folder / "out/manifest.csv")}
+    assert [rows[name]["dropped"] for name in ("plain", "dark")] == ["1", "2"]
+
+    write(sitk.Image(5, 5, 5, sitk.sitkUInt8), folder / "junior/plain.nii.gz", "LPS")  # is made again
+    (folder / "junior/dark.nii.gz").unlink()
+    assert refine(folder, *options) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on another grid than the label" in said and "junior/dark.nii.gz: no such file" in said
+    assert refine(folder, "--confirmed-by", folder / "nowhere") == 2
+    assert "--confirmed-by takes the labels of another network" in capsys.readouterr().err

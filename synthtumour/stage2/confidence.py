@@ -10,7 +10,7 @@ from scipy import ndimage
 from synthtumour.brain.measures import distance_mm
 
 LEAST_ML = 0.25  # smaller parts are not looked at, nor kept
-_CORNERS = np.ones((3, 3, 3))
+CORNERS = np.ones((3, 3, 3))  # parts hang together by corners
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def marks_in(
     and what each is but for those below LEAST_ML.
     """
     spacing = np.broadcast_to(np.asarray(spacing_mm, float), 3)
-    numbers, _ = ndimage.label(logits > 0 if marked is None else marked, structure=_CORNERS)
+    numbers, _ = ndimage.label(logits > 0 if marked is None else marked, structure=CORNERS)
     found, voxel_ml = [], float(spacing.prod()) / 1000
     for number, box in enumerate(ndimage.find_objects(numbers), 1):
         part = numbers[box] == number

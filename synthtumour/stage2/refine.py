@@ -44,6 +44,7 @@ class RefineRun:
     threshold: float | None = None  # --softmax: the label is where tumour is at least so probable
     how: Refinement | None = field(default_factory=Refinement)  # None: borders stay as they are
     gate_from: tuple[Path, Path] | None = None  # predictions of validation cases, and their labels
+    confirmed_by: Path | None = None  # another network's labels of the same scans
     any_brain_volume: bool = False
     conduct: Conduct = field(default_factory=Conduct)
 
@@ -62,6 +63,7 @@ class RefineRun:
                 "brain-mask": "hdbet" if self.conduct.make_masks else None,
                 "softmax": self.threshold,
                 **({"gate-from": [str(path.resolve()) for path in self.gate_from]} if self.gate_from else {}),
+                **({"confirmed-by": str(self.confirmed_by.resolve())} if self.confirmed_by else {}),
             },
             "refinement": self.how and asdict(self.how),
         }
@@ -73,8 +75,8 @@ class RefineRun:
             f"--softmax {self.threshold or 0:g}: needs a probability, more than 0 and less than 1",
         )
         require(
-            self.how is not None or self.gate_from is not None or self.threshold is not None,
-            "--refine off: leaves nothing to do; give --gate-from or --softmax, or leave it out",
+            any(given is not None for given in (self.how, self.gate_from, self.confirmed_by, self.threshold)),
+            "--refine off: leaves nothing to do; give --gate-from, --confirmed-by or --softmax too",
         )
         check_given("--image-name", self.image_name)
         check_given("--label-name", self.label_name)
@@ -86,7 +88,12 @@ class RefineRun:
         require(
             masks is None or masks.is_dir(), f"{masks}: no such folder; give the folder of the brain masks"
         )
-        for place in (self.images, self.labels, masks, *(self.gate_from or ())):
+        other = self.confirmed_by
+        require(
+            other is None or other.is_dir(),
+            f"{other}: no such folder; --confirmed-by takes the labels of another network",
+        )
+        for place in (self.images, self.labels, masks, other, *(self.gate_from or ())):
             require(
                 place is None or place.resolve() != self.output.resolve(),
                 f"{place}: is read, and would be written to; give --output a folder of its own",
@@ -99,7 +106,8 @@ def refine_labels(asked: RefineRun) -> int:
     conduct, folder = asked.conduct, asked.output
     heads, unpaired = _pairs(asked)
     gate = _gate(asked)
-    reads = [asked.images, asked.labels, *([asked.brain_masks] if asked.brain_masks else [])]
+    reads = [asked.images, asked.labels]
+    reads += [folder for folder in (asked.brain_masks, asked.confirmed_by) if folder]
     reserved = (report_file(folder), folder / SHEET_FILE)
     with (
         conduct.working(reads, [folder]) as working,
@@ -176,7 +184,9 @@ def plan(
     groups = []
     for head in heads:
         assert head.label is not None
-        source = RefineSource(head, asked.how, asked.threshold, gate, (unmasked or {}).get(head.name, ""))
+        confirming = asked.confirmed_by and asked.confirmed_by / head.label.name
+        unmasked_why = (unmasked or {}).get(head.name, "")
+        source = RefineSource(head, asked.how, asked.threshold, gate, confirming, unmasked_why)
         outputs = [asked.output / f"{head.name}{extension_to_read(head.label)}"]
         if asked.conduct.preview:
             outputs.append(asked.output / PICTURES_FOLDER / f"{head.name}.png")

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from synthtumour.brain.measures import black_level, contrast, measure
 from synthtumour.errors import InputError
 from synthtumour.presets import Refinement
 from synthtumour.runs.cases import Case, drawing
-from synthtumour.stage2.confidence import Gate, logits_from, marks_in
+from synthtumour.stage2.confidence import CORNERS, Gate, logits_from, marks_in
 from synthtumour.stage2.heads import HeadFiles, read_head
 from synthtumour.stage2.pseudo_labels import Head, tumour_probability
 from synthtumour.stage2.refinement import Part, in_classes_of, refined
@@ -38,6 +39,7 @@ class RefineSource:
     how: Refinement | None
     threshold: float | None
     gate: Gate | None = None
+    confirming: Path | None = None  # the same scan's label by another network
     unmasked: str = ""  # why no brain mask could be made
 
 
@@ -46,14 +48,16 @@ def refine_case(outputs: tuple[Path, ...], source: RefineSource, pictures: int) 
     files = source.files
     assert files.label is not None
     how, gate = source.how and asdict(source.how), source.gate and asdict(source.gate)
-    parameters = {"how": how, "softmax": source.threshold, "files": files.about}
+    parameters: dict[str, object] = {"how": how, "softmax": source.threshold, "files": files.about}
     parameters |= {"gate": gate} if gate else {}
+    parameters |= {"confirming": source.confirming.name} if source.confirming else {}
     columns = {
         "source": files.channels[0].name,
         "label": files.label.name,
         **({"mask": files.mask.name} if files.mask else {}),
     }
-    return Case(files.name, outputs, parameters, files.files, columns, pictures=pictures)
+    inputs = (*files.files, *([source.confirming] if source.confirming else []))
+    return Case(files.name, outputs, parameters, inputs, columns, pictures=pictures)
 
 
 def load_for_refinement(source: RefineSource) -> tuple[Head, Volume, RefineSource]:
@@ -83,21 +87,35 @@ def _probability(files: HeadFiles, label: Volume, option: str) -> np.ndarray:
 
 
 def _through_gate(source: RefineSource, label: Volume) -> tuple[Volume, dict[str, object]]:
-    """`label` without the parts that the gate drops, and what the manifest says of them."""
-    if source.gate is None:
+    """`label` without the parts that the gate or the other network drops; what the manifest says of it."""
+    if source.gate is None and source.confirming is None:
         return label, {}
-    marked = label.array > 0
-    logits = logits_from(_probability(source.files, label, "--gate-from"))
-    numbers, marks = marks_in(logits, label.grid.spacing_mm, marked)
-    kept = [number for number, mark in marks if source.gate.lets_through(mark)]
-    sure = np.isin(numbers, kept)
-    largest = max((mark for _, mark in marks), key=lambda mark: mark.volume_ml, default=None)
-    said: dict[str, object] = {
-        "dropped": int(numbers.max()) - len(kept),
-        "dropped_ml": label.grid.volume_ml(marked & ~sure),
-        "mean_logit": largest and round(largest.mean_logit, 3),
-    }
+    marked, said = label.array > 0, dict[str, object]()
+    if source.gate is None:
+        numbers, count = ndimage.label(marked, structure=CORNERS)
+        kept = set(range(1, count + 1))
+    else:
+        logits = logits_from(_probability(source.files, label, "--gate-from"))
+        numbers, marks = marks_in(logits, label.grid.spacing_mm, marked)
+        kept = {number for number, mark in marks if source.gate.lets_through(mark)}
+        largest = max((mark for _, mark in marks), key=lambda mark: mark.volume_ml, default=None)
+        said["mean_logit"] = largest and round(largest.mean_logit, 3)
+    if source.confirming is not None:
+        kept &= set(numbers[_other_label(source.confirming, label)].tolist())
+    sure = np.isin(numbers, list(kept))
+    said |= {"dropped": int(numbers.max()) - len(kept), "dropped_ml": label.grid.volume_ml(marked & ~sure)}
     return label.with_array(np.where(sure, label.array, 0).astype(label.array.dtype)), said
+
+
+def _other_label(path: Path, label: Volume) -> np.ndarray:
+    """Where another network has marked tumour in the scan of `label` (bool)."""
+    other = read_volume(path)
+    if differences := other.grid.differences(label.grid):
+        raise InputError(
+            f"{path}: on another grid than the label: {differences}; predict the same scans with both"
+        )
+    marked: np.ndarray = other.array > 0
+    return marked
 
 
 def _check_classes(label: np.ndarray, path: Path) -> None:
