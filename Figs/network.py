@@ -83,7 +83,7 @@ def worst_median_best(demo: Path) -> dict[str, Case]:
     heads = list(heads_of(demo).values())
     cases = sorted((refined_case(*heads[seed % len(heads)], seed) for seed in range(RANKED)), key=dice)
     chosen = {"worst": cases[0], "median": cases[RANKED // 2], "best": cases[-1]}
-    return {f"{what} of {RANKED} synthetic: Dice {dice(case):.2f}": case for what, case in chosen.items()}
+    return {f"{what}: Dice {dice(case):.2f}": case for what, case in chosen.items()}
 
 
 def refined_case(scan: Volume, brain: Volume, seed: int) -> Case:

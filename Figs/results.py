@@ -42,7 +42,8 @@ def draw(points: Path, path: Path, panels: Mapping[str, Case]) -> None:
                     label=label,
                 )
     ax.set_xscale("symlog", linthresh=1)
-    ax.set_xlim(left=-0.1)
+    ax.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+    ax.set_xlim(-0.1, 300)
     ax.set_ylim(0.4, 0.9)
     ax.set_xlabel("false tumour, ml per tumour-free scan", size=10)
     ax.set_ylabel("Dice, mean over scans of tumours", size=10)
