@@ -310,6 +310,7 @@ def test_a_senior_without_mixed_cases(folders: Path, capsys: pytest.CaptureFixtu
     dataset = folders / "Dataset102_Senior"
     words = stage2_command(folders, "-num", "0", "--combine", str(dataset), "--add-untouched", "1")
     assert script.main([*words, "--preview"]) == 0
+    assert "nothing to do" not in capsys.readouterr().out
     assert not [file for file in images_in(folders) if "CarveMix" in file]
     kinds = Counter(row["kind"] for row in rows_of(dataset / "manifest.csv"))
     assert set(kinds) == {"pseudo-labelled", "tumour-free"} and kinds["pseudo-labelled"] == 3

@@ -117,7 +117,7 @@ def tell_outcome(report: Report, tell: str, one: str = "case", of: str = "") -> 
     if report.interrupted:
         of_all = f"{there} of {counted(len(report.rows), one)}{of} made"
         always(f"interrupted: {of_all}; the same command carries on")
-    elif not (report.made or report.failed or report.missing or report.drawn):
+    elif report.kept and not (report.made or report.failed or report.missing or report.drawn):
         all_are = f"all {report.kept} {one}s{of} are" if report.kept != 1 else f"the one {one}{of} is"
         say(f"nothing to do: {all_are} there already")
     made, failed = f"{report.made} made", f"{len(report.failed)} failed"
