@@ -60,9 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs=2,
         metavar=("FOLDER", "LABELS"),
-        help="drop marks that are as unsure as false ones in nnU-Net's validation cases: fold_0/validation, "
-        "which nnUNetv2_train --npz writes, and the dataset's labelsTr. Needs CASE.npz beside the --labels "
-        "(nnUNetv2_predict --save_probabilities; default: nothing is dropped)",
+        help="drop marks of which nnU-Net is far less sure than of the tumours in its validation cases: "
+        "fold_0/validation, which nnUNetv2_train --npz writes, and the dataset's labelsTr. Needs CASE.npz "
+        "beside the --labels (nnUNetv2_predict --save_probabilities; default: nothing is dropped)",
     )
     gate.add_argument(
         "--confirmed-by",

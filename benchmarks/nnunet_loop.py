@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.steps import (
     DATASETS,
+    NETWORKS,
     ROOT,
     Step,
     check_junior,
@@ -85,11 +86,10 @@ class NnunetLoop:
         self.datasets = dict(zip(self.networks, DATASETS, strict=False))
         junior = {**(self.setting.small or {}), "seed": args.seed, "preset": args.preset}
         other = {} if args.from_scratch else self.setting.small_senior
-        self.small = {network: {**junior, **(other or {})} for network in self.networks}
-        self.small["junior"] = junior
+        senior = {**junior, **(other or {})}
         if args.epochs:
-            for network in self.networks:
-                self.small[network]["num_epochs"] = args.epochs[network != "junior"]
+            junior["num_epochs"], senior["num_epochs"] = args.epochs
+        self.small = {**dict.fromkeys(NETWORKS, senior), "junior": junior}
         self.work = args.output.resolve()
         self.raw, self.preprocessed, self.results = (
             self.work / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")
@@ -334,7 +334,7 @@ class NnunetLoop:
                 "checkpoint": self.args.checkpoint,
                 "training": self.small["junior"],
             },
-            "senior": senior | {"training": self.small[self.networks[-1]]},
+            "senior": senior | {"training": self.small["senior"]},
         }
 
     def check(self) -> None:
@@ -365,7 +365,7 @@ def borrow_junior(loop: NnunetLoop, about: dict[str, object], done: dict[str, di
     for part in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (loop.work / part).mkdir(exist_ok=True)
         link_all(loop.work / part, **{loop.datasets["junior"]: other / part / loop.datasets["junior"]})
-    done.update({name: steps[name] for name in names})
+    done.update({name: {"wall_s": 0.0, "cpu_s": 0.0} for name in names})  # told by the other run
     _borrow_predictions(loop, other, steps, done)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.steps import (
     DATASETS,
+    NETWORKS,
     Step,
     check_junior,
     link_all,
@@ -36,7 +37,7 @@ class PilotLoop:
         self.networks = networks_of(args)
         self.datasets = dict(zip(self.networks, DATASETS, strict=False))
         junior, senior = args.iterations or ITERATIONS
-        self.iterations = {**dict.fromkeys(self.networks, senior), "junior": junior}
+        self.iterations = {**dict.fromkeys(NETWORKS, senior), "junior": junior}
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ class PilotLoop:
 
     def options(self) -> dict[str, dict[str, object]]:
         """What makes a run this run, for the junior and for the senior, beside what all engines have."""
-        junior, senior = self.iterations["junior"], self.iterations[self.networks[-1]]
+        junior, senior = self.iterations["junior"], self.iterations["senior"]
         return {
             "junior": {"training": {"num_iterations": junior}},
             "senior": {"training": {"num_iterations": senior}},
@@ -144,6 +145,7 @@ class PilotLoop:
             "--without-stage1": args.without_stage1,
             "--fixed-set": args.fixed_set,
             "--checkpoints": args.checkpoints,
+            "--checkpoint best": args.checkpoint == "best",
             "--setting paper": args.setting == "paper",
         }
         for option, given in nnunet_only.items():

@@ -232,16 +232,27 @@ def table(
         )
     wall, cpu = (sum(step[key] for step in times.values()) / 60 for key in ("wall_s", "cpu_s"))
     told = [
-        "Scored on tumours that neither network has seen."
+        "Scored on tumours that no network has seen."
         if args.test or args.cross_fit or not args.rounds
         else "The senior learnt from the scored tumour scans too: with the junior's labels, no expert's.",
         "The tumour-free scans were not learnt from."
         if args.tumour_free
-        else "Both networks learnt from the tumour-free scans with tumours put into them.",
+        else "All networks learnt from the tumour-free scans with tumours put into them.",
         f"Engine {args.engine}{f', setting {args.setting}' if args.engine == 'nnunet' else ''}, preset "
-        f"{args.preset}, seed {args.seed}; {wall:.0f} minutes (about {cpu:.0f} of CPU).",
+        f"{args.preset}, seed {args.seed}{other_options(args)}; {wall:.0f} minutes (about {cpu:.0f} of CPU).",
     ]
     return "\n".join([*lines, "", " ".join(told)])
+
+
+def other_options(args: argparse.Namespace) -> str:
+    """The options of the trainings that are not the usual ones, for the caption."""
+    usual = build_parser()
+    names = ("fixed_set", "checkpoint", "epochs", "iterations", "from_scratch", "without_stage1", "junior")
+    given = {name: getattr(args, name) for name in (*names, "stage1", "stage2")}
+    changed = {name: value for name, value in given.items() if value != usual.get_default(name)}
+    return "".join(
+        f", {name.replace('_', '-')} {value}".replace(" True", "") for name, value in changed.items()
+    )
 
 
 # ---------------------------------------------------------------- the run

@@ -41,6 +41,7 @@ SCRIPTS = {
 # Options of other programs, and of benchmarks, that the README names.
 OTHERS = {
     "--npz",
+    "--confirmed-by",
     "--parts",
     "--cases",
     "--cross-fit",

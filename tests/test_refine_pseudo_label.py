@@ -306,7 +306,7 @@ def test_the_gate_drops_marks_as_unsure_as_false_ones(
     gate = ("--gate-from", folder / "validation", folder / "labelsTr")
     assert refine(folder, "--refine", "off", *gate) == 0
     said = capsys.readouterr().out
-    assert "confidence gate, chosen by 10 false marks and 10 synthetic tumours" in said
+    assert "confidence gate, chosen by 10 tumours: it keeps 0% of the 10 false marks" in said
     assert np.array_equal(array(folder / "out/plain.nii.gz") > 0, inner["plain"])
     assert not array(folder / "out/dark.nii.gz").any()
     rows = {row["case"]: row for row in rows_of(folder / "out/manifest.csv")}
@@ -334,7 +334,7 @@ def test_without_what_a_gate_needs(folder: Path, capsys: pytest.CaptureFixture[s
     assert refine(folder, *gate, "--output", folder / "labelsTr") == 2
     assert "--output" in capsys.readouterr().err
     assert refine(folder, *gate) == 0  # nothing can be told apart, so nothing is dropped, and it is said
-    assert "no confidence gate: only 3 false marks" in capsys.readouterr().out
+    assert "no confidence gate: only 3 tumours were marked" in capsys.readouterr().out
     write_validation(folder)
     assert refine(folder, *gate, "--overwrite") == 1
     said = " ".join(capsys.readouterr().out.split())

@@ -79,9 +79,10 @@ class nnUNetTrainerSmall(nnUNetTrainer):
         return said
 
     def on_train_end(self) -> None:
-        last, self.network = self.network, self.averaged.module
-        self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_averaged.pth"))
-        self.network = last
+        if self.averaged.n_averaged:  # none in a finished training whose validation is carried on
+            last, self.network = self.network, self.averaged.module
+            self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_averaged.pth"))
+            self.network = last
         super().on_train_end()
 
     def save_checkpoint(self, filename: str) -> None:

@@ -34,14 +34,13 @@ class nnUNetTrainerSynthTumour(nnUNetTrainer):
     def do_split(self):
         """The dataset's own split, whatever the fold, whether splits_final.json was copied or not.
 
-        It lies in nnUNet_raw, where both stages write it. Without it Stage 1's case names tell the sides.
+        Both stages write it beside the dataset in nnUNet_raw. Where that is not at hand, a copy in
+        nnUNet_preprocessed counts, and without one Stage 1's case names tell the sides.
         """
         self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         cases = sorted(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
-        own = Path(os.environ.get("nnUNet_raw", "")) / self.plans_manager.dataset_name / "splits_final.json"
-        if own.is_file():
-            held_out = {*json.loads(own.read_text(encoding="utf-8"))[0]["val"]}
-        else:
+        held_out = self._held_out()
+        if held_out is None:
             held_out = {case for case in cases if case.endswith(VAL_SUFFIX)}
         validation = [case for case in cases if case in held_out]
         training = [case for case in cases if case not in held_out]
@@ -52,6 +51,22 @@ class nnUNetTrainerSynthTumour(nnUNetTrainer):
                 "with prompt_multi_tumor.py --skull-strip --without-tumour 1, from two subjects or more"
             )
         return training, validation
+
+    def _held_out(self):
+        """The validation cases by the split that either stage wrote; None if it is not there."""
+        name, raw = self.plans_manager.dataset_name, os.environ.get("nnUNet_raw")
+        folders = [Path(raw) / name] if raw else []
+        for folder in (*folders, Path(self.preprocessed_dataset_folder_base)):
+            file = folder / "splits_final.json"
+            if not file.is_file():
+                continue
+            try:
+                folds = json.loads(file.read_text(encoding="utf-8"))
+                if len(folds) == 1:  # nnU-Net itself writes five
+                    return {*folds[0]["val"]}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{file}: is no split ({error}); copy the dataset's own") from error
+        return None
 
     def get_tr_and_val_datasets(self):
         training, validation = super().get_tr_and_val_datasets()

@@ -55,7 +55,7 @@ def chosen_gate(false: Sequence[Mark], real: Sequence[Mark]) -> tuple[Gate | Non
     sureness, size = (float(w) for w in weights)
     gate = Gate((sureness, size), float(at[-1] - weights @ mean), 0.0)
     large = [mark for mark in real if mark.volume_ml >= SMALL_ML]
-    limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT, method="higher"))
+    limit = float(np.quantile([gate.score(mark) for mark in false], 1 - _FALSE_KEPT))
     if large:
         sure = float(np.quantile([gate.score(mark) for mark in large], _LARGE_LOST))
         limit = max(limit, (limit + sure) / 2)
@@ -149,21 +149,24 @@ def _cases_in(predictions: Path, labels: Path) -> Iterator[tuple[Path, Path, Pat
             yield label, truth, softmax
 
 
-def about_gate(figures: Mapping[str, float], chosen: bool) -> list[str]:
-    """What is said of a gate, or of why there is none."""
-    marks = f"{figures['false_marks']:.0f} false marks and {figures['synthetic_marks']:.0f} synthetic tumours"
+def about_gate(figures: Mapping[str, float], chosen: bool, by_size: bool = False) -> list[str]:
+    """What is said of a gate, `by_size` or by false marks, or of why there is none."""
+    false, tumours = (int(figures[f"{kind}_marks"]) for kind in ("false", "synthetic"))
+    if by_size:
+        marks, overlap = f"{tumours} tumours", "some tumours are less sure than others of their size"
+    else:
+        marks = f"{false} false marks and {tumours} synthetic tumours"
+        overlap = "the two overlap: some tumours look like false marks"
     if not chosen:
         return [f"no confidence gate: only {marks} were marked in the scans kept out"]
     kept = [
         f"{figures[key]:.0%} of {what}"
         for key, what in (
-            ("false_kept", "the false marks"),
-            ("synthetic_small_kept", "the synthetic tumours below 20 ml"),
+            ("false_kept", f"the {false} false marks" if by_size else "the false marks"),
+            ("synthetic_small_kept", f"the {'' if by_size else 'synthetic '}tumours below 20 ml"),
             ("synthetic_large_kept", "the larger ones"),
         )
         if key in figures
     ]
     lines = [f"confidence gate, chosen by {marks}: it keeps {', '.join(kept)}"]
-    if figures.get("synthetic_large_kept", 1) < 1:
-        lines.append("the two overlap: some tumours look like false marks")
-    return lines
+    return [*lines, overlap] if figures.get("synthetic_large_kept", 1) < 1 else lines

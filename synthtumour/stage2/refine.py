@@ -10,7 +10,7 @@ from synthtumour import __version__
 from synthtumour.brain import hdbet
 from synthtumour.dataset.naming import check_given
 from synthtumour.errors import InputError, require
-from synthtumour.files.names import extension_to_read
+from synthtumour.files.names import EXTENSIONS, extension_to_read
 from synthtumour.presets import Refinement
 from synthtumour.report.page import SHEET_FILE, report_file, write_report
 from synthtumour.report.sheet import write_sheet
@@ -169,7 +169,7 @@ def _gate(asked: RefineRun) -> Gate | None:
     from synthtumour.stage2.gate_choice import about_gate, gate_of_validation
 
     gate, figures = gate_of_validation(*asked.gate_from)
-    for line in about_gate(figures, gate is not None):
+    for line in about_gate(figures, gate is not None, by_size=True):
         speaker(asked.conduct.tell)(line)
     return gate
 
@@ -184,7 +184,7 @@ def plan(
     groups = []
     for head in heads:
         assert head.label is not None
-        confirming = asked.confirmed_by and asked.confirmed_by / head.label.name
+        confirming = asked.confirmed_by and _label_in(asked.confirmed_by, head)
         unmasked_why = (unmasked or {}).get(head.name, "")
         source = RefineSource(head, asked.how, asked.threshold, gate, confirming, unmasked_why)
         outputs = [asked.output / f"{head.name}{extension_to_read(head.label)}"]
@@ -192,6 +192,12 @@ def plan(
             outputs.append(asked.output / PICTURES_FOLDER / f"{head.name}.png")
         groups.append(Group(source, (refine_case(tuple(outputs), source, len(outputs) - 1),)))
     return groups
+
+
+def _label_in(folder: Path, head: HeadFiles) -> Path:
+    """The label of a scan in a folder of another network's, in whatever format."""
+    files = [folder / f"{head.name}{extension}" for extension in EXTENSIONS]
+    return next((file for file in files if file.is_file()), folder / f"{head.name}.nii.gz")
 
 
 def _finish(asked: RefineRun, heads: Sequence[HeadFiles], unpaired: Unpaired, report: Report) -> None:

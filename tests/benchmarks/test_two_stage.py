@@ -170,7 +170,7 @@ def test_cross_fit_scores_no_scan_that_a_senior_has_seen(data: Path) -> None:
     words = command(data, "--cross-fit", "--iterations", "20", "5", "--stage2", "-num 4")
     done = run(words)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "Scored on tumours that neither network has seen." in done.stdout
+    assert "Scored on tumours that no network has seen." in done.stdout
     work, halves = data / "WORK", {"odd": {"p0", "p2"}, "even": {"p1", "p3"}}
     juniors = [(work / f"from-{half}/junior.pt").read_bytes() for half in halves]
     assert juniors[0] == juniors[1]
@@ -252,7 +252,7 @@ def test_both_halves_of_a_cross_fit_have_a_junior_that_is_there_already(data: Pa
     words += ["--junior", str(data / "WORK"), "--output", str(data / "CROSS")]
     done = run(nnunet(data, *words))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "Scored on tumours that neither network has seen." in done.stdout
+    assert "Scored on tumours that no network has seen." in done.stdout
     assert not re.search(r"\] (Stage 1|junior|scans)", done.stdout)
     scores = json.loads((data / "WORK/scores.json").read_text())
     both = json.loads((data / "CROSS/scores.json").read_text())

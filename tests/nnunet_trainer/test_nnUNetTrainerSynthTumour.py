@@ -138,7 +138,9 @@ def test_patches_of_both_loaders(nnunet: NnUnet) -> None:
             assert np.isin(image[target == 0], [0, *data[:][seg[:] <= 0]]).all()
 
 
-def test_the_split_is_the_datasets_own(nnunet: NnUnet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_split_is_the_datasets_own(
+    nnunet: NnUnet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Stage 2's validation cases have no common ending, so its file of the split says which they are."""
     _, by_names = trainer("101").do_split()
     own = nnunet.folder / "raw/Dataset101_SynthTumour/splits_final.json"
@@ -152,6 +154,14 @@ def test_the_split_is_the_datasets_own(nnunet: NnUnet, monkeypatch: pytest.Monke
     assert validation == [case for case in sorted(other) if case in validation] and by_names[0] in training
     monkeypatch.delenv("nnUNet_raw")  # a machine that has the preprocessed cases only
     assert trainer("101").do_split()[1] == by_names
+    copied = nnunet.folder / "preprocessed/Dataset101_SynthTumour/splits_final.json"
+    copied.write_text(json.dumps([{"train": [], "val": other}]))
+    assert trainer("101").do_split()[1] == validation
+    copied.write_text(json.dumps([{"train": [], "val": other}] * 5))  # as nnU-Net itself writes them
+    assert trainer("101").do_split()[1] == by_names
+    copied.write_text("[{}]")
+    assert "is no split" in refusal(trainer("101"), capsys)
+    copied.unlink()
 
 
 def test_a_case_twice(nnunet: NnUnet) -> None:

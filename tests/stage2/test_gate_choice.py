@@ -123,8 +123,8 @@ def test_the_gate_of_validation_cases_drops_what_is_false_there(validation: Path
     assert gate is not None and said["cases"] == said["false_marks"] == said["synthetic_marks"] == 10
     assert said["false_kept"] == 0 and said["synthetic_small_kept"] == 1
     assert gate.lets_through(Mark(3.4, 5.0, 2.6)) and not gate.lets_through(Mark(0.5, 5.0, 2.6))
-    (line,) = about_gate(said, True)
-    assert "10 false marks and 10 synthetic tumours" in line and "0% of the false marks" in line
+    (line,) = about_gate(said, True, by_size=True)
+    assert "chosen by 10 tumours: it keeps 0% of the 10 false marks, 100% of the tumours below 20 ml" in line
 
 
 def test_splinters_of_tumours_do_not_count(validation: Path) -> None:
@@ -150,8 +150,8 @@ def test_cases_without_softmax_or_label_are_left_out(validation: Path) -> None:
     (validation / "labelsTr/c1_v00val.nii.gz").unlink()
     gate, said = gate_of_validation(validation / "validation", validation / "labelsTr")
     assert gate is None and said["cases"] == said["false_marks"] == 7
-    assert about_gate(said, False) == [
-        "no confidence gate: only 7 false marks and 7 synthetic tumours were marked in the scans kept out"
+    assert about_gate(said, False, by_size=True) == [
+        "no confidence gate: only 7 tumours were marked in the scans kept out"
     ]
 
 
