@@ -29,6 +29,7 @@ from benchmarks.steps import (  # noqa: E402
     Engine,
     Scores,
     begin,
+    check_junior,
     dice,
     do_all,
     halves_of,
@@ -335,6 +336,8 @@ def draw(loops: list[NnunetLoop], scores: Scores, output: Path) -> None:
 def run_loop(loop: NnunetLoop | PilotLoop) -> tuple[Scores, Done]:
     """All steps of a loop, or those left to do; its scores, and what each step took."""
     about = options_of(loop)
+    if loop.args.junior and not (loop.work / "two_stage.json").exists():  # before the folder is this run's
+        check_junior(about["junior"], loop.args.junior.resolve())
     done = begin(loop, about)
     if loop.args.junior and "junior: train" not in done:
         if isinstance(loop, NnunetLoop):

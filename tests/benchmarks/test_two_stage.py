@@ -141,6 +141,17 @@ def test_which_trainer_a_junior_of_nnunet_has(data: Path, capsys: pytest.Capture
 
 
 @pytest.mark.peer
+def test_the_junior_of_another_run_is_refused_before_the_folder_is_this_runs(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "OTHER").mkdir()
+    (data / "OTHER/two_stage.json").write_text(json.dumps({"junior": {"version": "0.0"}}))
+    assert two_stage.main(command(data, "--junior", str(data / "OTHER"))[2:]) == 2
+    assert "give --junior the folder of a finished run" in capsys.readouterr().err
+    assert not (data / "WORK").exists()
+
+
+@pytest.mark.peer
 def test_the_pilots_loop_is_closed_and_carried_on(data: Path) -> None:
     work, words = data / "WORK", command(data, "--iterations", "120", "30", "--rounds", "2")
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
