@@ -173,11 +173,8 @@ class NnunetLoop:
     def stage2(self, teacher: str, network: str) -> list[Step]:
         """A network that learns from the labels of its teacher, and starts from that one's weights."""
         args, plans = self.args, self.setting.plans
-        dataset, number, place = (
-            self.datasets[network],
-            self.number(network),
-            self.work / f"mixed_{network.replace(' ', '_')}",
-        )
+        dataset, number = self.datasets[network], self.number(network)
+        place = self.work / f"mixed_{network.replace(' ', '_')}"
         stage1_cases = [] if args.without_stage1 else ["--stage1", self.raw / self.datasets["junior"]]
         taught = self.fold(teacher) / f"checkpoint_{args.checkpoint}.pth"
         start = [] if args.from_scratch else ["-pretrained_weights", taught]

@@ -22,7 +22,7 @@ if ROOT not in sys.path:
     sys.path.append(ROOT)
 
 from synthtumour.nnunet_trainer.nnUNetTrainerSynthTumour import nnUNetTrainerSynthTumour  # noqa: E402
-from synthtumour.presets import PRESETS  # noqa: E402
+from synthtumour.presets import PRESETS, Preset  # noqa: E402
 
 if "OMP_NUM_THREADS" in os.environ:  # nnU-Net's commands take all cores of a CPU just before they import this
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -110,13 +110,6 @@ class nnUNetTrainerSmall(nnUNetTrainer):
 class nnUNetTrainerSmallFresh(nnUNetTrainerSmall, nnUNetTrainerSynthTumour):
     """The same with tumours drawn anew at every step, of the preset that the plans name."""
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own signature)
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.preset = PRESETS[self.configuration_manager.configuration["small"]["preset"]]
+    @property
+    def preset(self) -> Preset:
+        return PRESETS[self.configuration_manager.configuration["small"]["preset"]]

@@ -155,9 +155,8 @@ def _pairs(asked: RefineRun) -> tuple[list[HeadFiles], Unpaired]:
         raise InputError(
             f"{asked.labels}: holds no label of a scan in {asked.images} (the first: {unpaired[0][1]})"
         )
-    if (
-        asked.threshold is None and asked.gate_from is None
-    ):  # a label does not change with a file that is not used
+    # A label does not change with a file that is not used.
+    if asked.threshold is None and asked.gate_from is None:
         heads = [replace(head, softmax=None) for head in heads]
     return [replace(head, any_brain_volume=asked.any_brain_volume) for head in heads], unpaired
 
