@@ -21,6 +21,7 @@ from benchmarks.steps import (
     Step,
     check_junior,
     link_all,
+    mixing,
     networks_of,
     scored,
     script,
@@ -172,32 +173,13 @@ class NnunetLoop:
 
     def stage2(self, teacher: str, network: str) -> list[Step]:
         """A network that learns from the labels of its teacher, and starts from that one's weights."""
-        args, plans = self.args, self.setting.plans
-        dataset, number = self.datasets[network], self.number(network)
-        place = self.work / f"mixed_{network.replace(' ', '_')}"
+        args, plans, number = self.args, self.setting.plans, self.number(network)
         stage1_cases = [] if args.without_stage1 else ["--stage1", self.raw / self.datasets["junior"]]
         taught = self.fold(teacher) / f"checkpoint_{args.checkpoint}.pth"
         start = [] if args.from_scratch else ["-pretrained_weights", taught]
         moved = ("-s", self.number("junior"), "-t", number, "-sp", plans, "-tp", plans)
         return [
-            Step(
-                f"{network}: Stage 2",
-                script(
-                    "stage2_mixed_with_pseudo_label.py",
-                    *("--imagesTr_path", place / "imagesTr", "--labelsTr_path", place / "labelsTr"),
-                    *("--donor-masks", self.work / "tumour/masks"),
-                    *("--healthyimgTr", args.healthy.resolve(), "--skull-strip", "--jitter", 5),
-                    *("--mask_check_path", place / "mask_check", "--prefix", "mixed"),
-                    *("-num", MIXED_CASES, "--seed", args.seed),
-                    *("--combine", self.raw / dataset, *stage1_cases, "--add-untouched", 1),
-                    *("--workers", args.threads, *shlex.split(args.stage2)),
-                ),
-                lambda: link_all(
-                    place,
-                    imagesTr=self.work / "tumour/imagesTr",
-                    labelsTr=self.predictions(teacher, "tumour"),
-                ),
-            ),
+            mixing(self, teacher, network, MIXED_CASES, *stage1_cases, "--add-untouched", 1),
             Step(
                 f"{network}: fingerprint",
                 self.nnunet("extract_fingerprint", "-d", number, "-np", args.threads),

@@ -14,7 +14,7 @@ from benchmarks.steps import (
     NETWORKS,
     Step,
     check_junior,
-    link_all,
+    mixing,
     networks_of,
     scored,
     script,
@@ -59,34 +59,13 @@ class PilotLoop:
 
     def stage2(self, teacher: str, network: str) -> list[Step]:
         """A network that learns from the labels of its teacher, and starts from that one's weights."""
-        args, dataset, place = (
-            self.args,
-            self.datasets[network],
-            self.work / f"mixed_{network.replace(' ', '_')}",
-        )
-        start = () if args.from_scratch else ("--init", self.weights(teacher))
+        start = () if self.args.from_scratch else ("--init", self.weights(teacher))
+        dataset = self.work / "nnUNet_raw" / self.datasets[network]
         return [
-            Step(
-                f"{network}: Stage 2",
-                script(
-                    "stage2_mixed_with_pseudo_label.py",
-                    *("--imagesTr_path", place / "imagesTr", "--labelsTr_path", place / "labelsTr"),
-                    *("--donor-masks", self.work / "tumour/masks"),
-                    *("--healthyimgTr", args.healthy.resolve(), "--skull-strip", "--jitter", 5),
-                    *("--mask_check_path", place / "mask_check", "--prefix", "mixed"),
-                    *("--combine", self.work / "nnUNet_raw" / dataset),
-                    *("-num", MIXED_CASES, "--seed", args.seed, "--workers", args.threads),
-                    *shlex.split(args.stage2),
-                ),
-                lambda: link_all(
-                    place,
-                    imagesTr=self.work / "tumour/imagesTr",
-                    labelsTr=self.predictions(teacher, "tumour"),
-                ),
-            ),
+            mixing(self, teacher, network, MIXED_CASES),
             Step(
                 f"{network}: train",
-                self.train(network, "--dataset", self.work / "nnUNet_raw" / dataset, *start),
+                self.train(network, "--dataset", dataset, *start),
             ),
         ]
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,7 +47,9 @@ class Step:
 class Engine(Protocol):
     """What trains and predicts, with the run's folder."""
 
+    args: argparse.Namespace
     work: Path
+    datasets: dict[str, str]  # by network
     environment: dict[str, str]
     rows: tuple[str, ...]  # whose predictions are scored
 
@@ -140,6 +143,23 @@ def begin(engine: Engine, about: dict[str, dict[str, object]]) -> dict[str, dict
     (engine.work / "logs").mkdir(parents=True, exist_ok=True)
     write_json(about, options)
     return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+
+
+def mixing(engine: Engine, teacher: str, network: str, number: int, *options: object) -> Step:
+    """Stage 2 with the labels of a network's teacher: `number` mixed cases, and the dataset to learn from."""
+    args, place = engine.args, engine.work / f"mixed_{network.replace(' ', '_')}"
+    command = script(
+        "stage2_mixed_with_pseudo_label.py",
+        *("--imagesTr_path", place / "imagesTr", "--labelsTr_path", place / "labelsTr"),
+        *("--donor-masks", engine.work / "tumour/masks"),
+        *("--healthyimgTr", args.healthy.resolve(), "--skull-strip", "--jitter", 5),
+        *("--mask_check_path", place / "mask_check", "--prefix", "mixed"),
+        *("--combine", engine.work / "nnUNet_raw" / engine.datasets[network]),
+        *("-num", number, "--seed", args.seed, "--workers", args.threads, *options),
+        *shlex.split(args.stage2),
+    )
+    images, labels = engine.work / "tumour/imagesTr", engine.predictions(teacher, "tumour")
+    return Step(f"{network}: Stage 2", command, lambda: link_all(place, imagesTr=images, labelsTr=labels))
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
