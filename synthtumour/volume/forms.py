@@ -15,6 +15,7 @@ _MM_OF_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; all else is taken
 _MM = 2
 _SCANNER = (1, 1)
 _SAME = 1e-6  # float32 keeps no more
+_ROUNDING = 2 * float(np.finfo(np.float32).eps)  # of a sum of three squares, and of what it is made from
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,35 @@ class NiftiGeometry:
         made = {"qform": self._from_quaternion, "sform": self._from_rows}
         return {name: made[name]() for name, code in zip(made, self.codes, strict=True) if code > 0}
 
+    def forms_apart_mm(self, shape: tuple[int, ...]) -> float:
+        """How far its two forms set the corners of an array of `shape` apart at most; NaN if one is none.
+
+        What float32 leaves open of the qform's turn is taken from the sform.
+        """
+        sform = self._from_rows()
+        return apart_mm(self._from_quaternion(sform), sform, shape)
+
     def _from_rows(self) -> np.ndarray:
         return self._in_mm(np.reshape(self.rows, (3, 4)))
 
-    def _from_quaternion(self) -> np.ndarray:
-        """By the formula of the standard (nifti1.h, method 2)."""
+    def _from_quaternion(self, near: np.ndarray | None = None) -> np.ndarray:
+        """By the formula of the standard (nifti1.h, method 2), or the turn `near` another form's (4, 4).
+
+        The first component is the root of what the other three leave of 1: where that is next to nothing,
+        close to half a turn, their rounding leaves it open.
+        """
         vector, offset = np.array(self.quaternion[:3]), self.quaternion[3:]
         square = 1 - vector @ vector
         if square < 1e-7:  # half a turn
             vector, square = vector / np.linalg.norm(vector), 0.0
         (b, c, d), a = vector, np.sqrt(square)
+        if near is not None and vector.any():
+            with np.errstate(divide="ignore", invalid="ignore"):  # no axis, no turn: NaN
+                turn = self._handed(near[:3, :3] / np.linalg.norm(near[:3, :3], axis=0))
+            wanted = (turn - turn.T)[[2, 0, 1], [1, 2, 0]] @ vector / (4 * vector @ vector)
+            most = np.sqrt(square + _ROUNDING)
+            least = np.sqrt(square - _ROUNDING) if square > _ROUNDING else -most
+            a = np.clip(wanted, least, most)
         turned = np.array(
             [
                 [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
@@ -81,9 +101,11 @@ class NiftiGeometry:
                 [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
             ]
         )
-        qfac, *sizes = self.pixdim
-        sizes[2] *= -1 if qfac < 0 else 1
-        return self._in_mm(np.column_stack([turned * sizes, offset]))
+        return self._in_mm(np.column_stack([self._handed(turned) * self.pixdim[1:], offset]))
+
+    def _handed(self, axes: np.ndarray) -> np.ndarray:
+        """The columns of `axes` (3, 3) with the third reversed where the header says so (qfac)."""
+        return axes * (1, 1, -1 if self.pixdim[0] < 0 else 1)
 
     def _in_mm(self, rows: np.ndarray) -> np.ndarray:
         return np.vstack([rows * _MM_OF_UNIT.get(self.units & _LENGTH, 1.0), [0, 0, 0, 1]])

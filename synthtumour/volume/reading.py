@@ -120,7 +120,7 @@ def _tell_forms_apart(path: Path, volume: Volume, nifti: NiftiHeader) -> None:
     if len(forms) < 2:
         return
     shape = volume.in_stored_order().shape
-    apart = apart_mm(forms["qform"], forms["sform"], shape)
+    apart = nifti.geometry.forms_apart_mm(shape)
     if apart <= 0.01 * volume.grid.spacing_mm.min():
         return
     off = {name: apart_mm(form, volume.stored.affine, shape) for name, form in forms.items()}
