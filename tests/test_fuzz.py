@@ -332,7 +332,7 @@ def check_head(head: Head, extra: Sequence[str]) -> None:
             assert lines[-1].startswith("resect_multi_tumor.py: error: ") and "Error" not in lines[-1]
             assert not there
             return
-        known = re.compile(f".*warning: {re.escape(name)}.*(brainmask|counts as black)")
+        known = re.compile(f".*warning: {re.escape(name)}.*(brain ?mask|counts as black)")
         assert all(known.match(line) for line in said.splitlines())
         assert there == {outputs[0].name, outputs[1].name, record.name}
         check_promises(head, path, *outputs, json.loads(record.read_text()), "--skull-strip" in extra)
