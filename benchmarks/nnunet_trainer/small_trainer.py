@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from synthtumour.nnunet_trainer.nnUNetTrainerBiasField import nnUNetTrainerBiasField  # noqa: E402
 from synthtumour.nnunet_trainer.nnUNetTrainerSynthTumour import nnUNetTrainerSynthTumour  # noqa: E402
 from synthtumour.presets import PRESETS, Preset  # noqa: E402
 
@@ -29,7 +29,7 @@ if "OMP_NUM_THREADS" in os.environ:  # nnU-Net's commands take all cores of a CP
 AVERAGED_OVER = 200  # steps, about, as the pilot network's
 
 
-class nnUNetTrainerSmall(nnUNetTrainer):
+class nnUNetTrainerSmall(nnUNetTrainerBiasField):
     """Few short epochs, seeded; AdamW, which gets further than momentum 0.99 in some hundred steps.
 
     Beside nnU-Net's checkpoints it writes checkpoint_averaged.pth, the last steps' averaged weights.

@@ -14,16 +14,16 @@ if ROOT not in sys.path:  # for good: nnU-Net's workers need the package too
     sys.path.append(ROOT)
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class  # noqa: E402
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa: E402
 
 from synthtumour.dataset.nnunet import VAL_SUFFIX  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
 from synthtumour.fresh_tumours import FreshTumours  # noqa: E402
+from synthtumour.nnunet_trainer.nnUNetTrainerBiasField import nnUNetTrainerBiasField  # noqa: E402
 from synthtumour.presets import PRESETS, Preset  # noqa: E402
 from synthtumour.text import counted  # noqa: E402
 
 
-class nnUNetTrainerSynthTumour(nnUNetTrainer):
+class nnUNetTrainerSynthTumour(nnUNetTrainerBiasField):
     """Trains on tumours drawn anew each time a tumour-free case is loaded; validates on the shifted task.
 
     Other tumours: a subclass with another `preset`.
