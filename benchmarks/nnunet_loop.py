@@ -126,13 +126,16 @@ class NnunetLoop:
         rows = {f"{network}{NO_GATE}": own, **named}
         return {f"{row}{how}": which for row, which in rows.items() for how in ("", ", refined")}
 
-    @property
-    def trainer(self) -> str:
-        if self.args.fixed_set:
-            return "nnUNetTrainerSmall" if self.setting.small else "nnUNetTrainer"
+    def trainer(self, network: str) -> str:
+        """That of a senior has a bias field: mixed cases lack the one that Stage 1 draws for `diverse`."""
         if self.setting.small:
-            return "nnUNetTrainerSmallFresh"
-        return "nnUNetTrainerSynthTumour" + "Diverse" * (self.args.preset == "diverse")
+            name = "Small" + "Fresh" * (not self.args.fixed_set)
+        elif self.args.fixed_set:
+            name = ""
+        else:
+            name = "SynthTumour" + "Diverse" * (self.args.preset == "diverse")
+        with_field = network != "junior" and not self.args.without_bias_field
+        return f"nnUNetTrainer{name}" + "BiasField" * with_field
 
     def steps(self) -> list[Step]:
         args, setting = self.args, self.setting
@@ -205,7 +208,7 @@ class NnunetLoop:
 
     def train(self, network: str, *options: object) -> tuple[str, ...]:
         """Then nnU-Net predicts the validation cases, with the probabilities that the gate is chosen by."""
-        which = ("-tr", self.trainer, "-p", self.setting.plans, "-device", self.setting.device)
+        which = ("-tr", self.trainer(network), "-p", self.setting.plans, "-device", self.setting.device)
         number = self.number(network)
         best = ["--val_best"] if self.args.checkpoint == "best" else []
         return self.nnunet("train", number, CONFIGURATION, 0, *which, *best, "--npz", *options)
@@ -235,7 +238,7 @@ class NnunetLoop:
         return self.nnunet(
             *("predict", "-d", self.number(network)),
             *("-i", self.work / scans / "imagesTr", "-o", output),
-            *("-c", CONFIGURATION, "-f", 0, "-tr", self.trainer, "-p", self.setting.plans),
+            *("-c", CONFIGURATION, "-f", 0, "-tr", self.trainer(network), "-p", self.setting.plans),
             *("-chk", f"checkpoint_{compared or self.args.checkpoint}.pth", "-device", self.setting.device),
             *(() if self.setting.mirroring else ("--disable_tta",)),
             *(() if compared else ("--save_probabilities",)),
@@ -261,7 +264,7 @@ class NnunetLoop:
         return self.work / "predictions" / row.replace(",", "").replace(" ", "_") / scans
 
     def fold(self, network: str) -> Path:
-        trained = f"{self.trainer}__{self.setting.plans}__{CONFIGURATION}"
+        trained = f"{self.trainer(network)}__{self.setting.plans}__{CONFIGURATION}"
         return self.results / self.datasets[network] / trained / "fold_0"
 
     # ------------------------------------------------------------ between the commands
@@ -305,12 +308,13 @@ class NnunetLoop:
 
     def options(self) -> dict[str, dict[str, object]]:
         """What makes a run this run, for the junior and for the senior, beside what all engines have."""
-        senior = {"without-stage1": self.args.without_stage1}
+        args = self.args
+        senior = {"without-stage1": args.without_stage1, "without-bias-field": args.without_bias_field}
         return {
             "junior": {
-                "setting": self.args.setting,
-                "fixed-set": self.args.fixed_set,
-                "checkpoint": self.args.checkpoint,
+                "setting": args.setting,
+                "fixed-set": args.fixed_set,
+                "checkpoint": args.checkpoint,
                 "training": self.small["junior"],
             },
             "senior": senior | {"training": self.small["senior"]},

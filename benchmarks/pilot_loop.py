@@ -122,6 +122,7 @@ class PilotLoop:
         nnunet_only = {
             "--epochs": args.epochs,
             "--without-stage1": args.without_stage1,
+            "--without-bias-field": args.without_bias_field,
             "--fixed-set": args.fixed_set,
             "--checkpoints": args.checkpoints,
             "--checkpoint best": args.checkpoint == "best",

@@ -166,6 +166,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--without-stage1", action="store_true", help="engine nnunet: the senior does not see Stage 1's cases"
     )
+    parser.add_argument(
+        "--without-bias-field",
+        action="store_true",
+        help="engine nnunet: seniors without the bias field of nnUNetTrainerBiasField, as nnU-Net's own",
+    )
     parser.add_argument("--from-scratch", action="store_true", help="the senior does not start as its junior")
     parser.add_argument(
         "--junior",
@@ -248,8 +253,9 @@ def table(
 def other_options(args: argparse.Namespace) -> str:
     """The options of the trainings that are not the usual ones, for the caption."""
     usual = build_parser()
-    names = ("fixed_set", "checkpoint", "epochs", "iterations", "from_scratch", "without_stage1", "junior")
-    given = {name: getattr(args, name) for name in (*names, "stage1", "stage2")}
+    trained = ("fixed_set", "checkpoint", "epochs", "iterations", "from_scratch")
+    taught = ("without_stage1", "without_bias_field", "junior", "stage1", "stage2")
+    given = {name: getattr(args, name) for name in (*trained, *taught)}
     changed = {name: value for name, value in given.items() if value != usual.get_default(name)}
     return "".join(
         f", {name.replace('_', '-')} {value}".replace(" True", "") for name, value in changed.items()

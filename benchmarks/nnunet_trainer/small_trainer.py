@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -29,7 +30,7 @@ if "OMP_NUM_THREADS" in os.environ:  # nnU-Net's commands take all cores of a CP
 AVERAGED_OVER = 200  # steps, about, as the pilot network's
 
 
-class nnUNetTrainerSmall(nnUNetTrainerBiasField):
+class nnUNetTrainerSmall(nnUNetTrainer):
     """Few short epochs, seeded; AdamW, which gets further than momentum 0.99 in some hundred steps.
 
     Beside nnU-Net's checkpoints it writes checkpoint_averaged.pth, the last steps' averaged weights.
@@ -113,3 +114,11 @@ class nnUNetTrainerSmallFresh(nnUNetTrainerSmall, nnUNetTrainerSynthTumour):
     @property
     def preset(self) -> Preset:
         return PRESETS[self.configuration_manager.configuration["small"]["preset"]]
+
+
+class nnUNetTrainerSmallBiasField(nnUNetTrainerSmall, nnUNetTrainerBiasField):
+    """A senior's, of fixed cases."""
+
+
+class nnUNetTrainerSmallFreshBiasField(nnUNetTrainerSmallFresh, nnUNetTrainerBiasField):
+    """A senior's, of fixed cases and of tumours drawn anew."""

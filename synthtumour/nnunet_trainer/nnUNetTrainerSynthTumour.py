@@ -14,6 +14,7 @@ if ROOT not in sys.path:  # for good: nnU-Net's workers need the package too
     sys.path.append(ROOT)
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class  # noqa: E402
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa: E402
 
 from synthtumour.dataset.nnunet import VAL_SUFFIX  # noqa: E402
 from synthtumour.errors import InputError  # noqa: E402
@@ -23,7 +24,7 @@ from synthtumour.presets import PRESETS, Preset  # noqa: E402
 from synthtumour.text import counted  # noqa: E402
 
 
-class nnUNetTrainerSynthTumour(nnUNetTrainerBiasField):
+class nnUNetTrainerSynthTumour(nnUNetTrainer):
     """Trains on tumours drawn anew each time a tumour-free case is loaded; validates on the shifted task.
 
     Other tumours: a subclass with another `preset`.
@@ -112,3 +113,11 @@ class nnUNetTrainerSynthTumourDiverse(nnUNetTrainerSynthTumour):
     """The same with the tumours of the preset diverse."""
 
     preset = PRESETS["diverse"]
+
+
+class nnUNetTrainerSynthTumourBiasField(nnUNetTrainerSynthTumour, nnUNetTrainerBiasField):
+    """For a senior, whose mixed cases have no bias field of their own."""
+
+
+class nnUNetTrainerSynthTumourDiverseBiasField(nnUNetTrainerSynthTumourDiverse, nnUNetTrainerBiasField):
+    """The same beside tumours of the preset diverse."""

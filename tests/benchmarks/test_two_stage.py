@@ -110,6 +110,7 @@ def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.Capt
     for words, said in (
         (command(data, "--epochs", "3", "2", "--dry-run"), "--epochs: of nnU-Net"),
         (command(data, "--without-stage1", "--dry-run"), "--without-stage1: of nnU-Net"),
+        (command(data, "--without-bias-field", "--dry-run"), "--without-bias-field: of nnU-Net"),
         (command(data, "--iterations", "0", "5", "--dry-run"), "--iterations"),
         (nnunet(data, "--iterations", "5", "5", "--dry-run"), "--iterations: of the pilot network"),
         (command(data, "--fixed-set", "--dry-run"), "--fixed-set: of nnU-Net"),
@@ -126,7 +127,7 @@ def test_options_of_the_other_engine_are_refused(data: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.count("pilot_network.py train") == 3
 
 
-def test_which_trainer_a_junior_of_nnunet_has(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_which_trainer_a_network_of_nnunet_has(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, trainer, without_tumour in (
         ([], "nnUNetTrainerSmallFresh", True),
         (["--fixed-set"], "nnUNetTrainerSmall", False),
@@ -137,7 +138,10 @@ def test_which_trainer_a_junior_of_nnunet_has(data: Path, capsys: pytest.Capture
         assert two_stage.main(nnunet(data, *options, "--dry-run")[2:]) == 0
         words = shlex.split(capsys.readouterr().out, comments=True)
         used = {words[at + 1] for at, word in enumerate(words) if word == "-tr"}
-        assert used == {trainer} and ("--without-tumour" in words) == without_tumour
+        assert used == {trainer, f"{trainer}BiasField"} and ("--without-tumour" in words) == without_tumour
+        assert two_stage.main(nnunet(data, *options, "--without-bias-field", "--dry-run")[2:]) == 0
+        words = shlex.split(capsys.readouterr().out, comments=True)
+        assert {words[at + 1] for at, word in enumerate(words) if word == "-tr"} == {trainer}
 
 
 @pytest.mark.peer

@@ -112,7 +112,7 @@ def test_training_prediction_and_the_split(nnunet: NnUnet) -> None:
     assert set(np.unique(sitk.GetArrayFromImage(prediction))) <= {0, 1}
 
 
-@pytest.mark.parametrize("name", ["nnUNetTrainerBiasField", "nnUNetTrainerSynthTumour"])
+@pytest.mark.parametrize("name", ["nnUNetTrainerBiasField", "nnUNetTrainerSynthTumourDiverseBiasField"])
 def test_half_of_the_patches_get_a_bias_field(nnunet: NnUnet, name: str) -> None:
     """A flat head in a black surrounding: nnU-Net itself leaves it flat, but for noise."""
     import torch
