@@ -12,10 +12,10 @@ from synthtumour.options.pilot import (
     add_predict_options,
     add_score_options,
     add_train_options,
-    pilot_preset_from,
 )
 from synthtumour.options.program import run
 from synthtumour.options.runs import conduct_from
+from synthtumour.options.tumours import preset_from
 
 EXAMPLES = """\
 examples:
@@ -61,7 +61,7 @@ def train(args: argparse.Namespace) -> int:
             datasets=tuple(args.dataset),
             real=tuple((images, labels) for images, labels in args.real),
             brain_masks=args.brain_masks,
-            preset=pilot_preset_from(args),
+            preset=preset_from(args),
             fresh_share=args.fresh_share,
             tumour_free_share=args.tumour_free_share,
             spacing_mm=args.spacing,

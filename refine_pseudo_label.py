@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         metavar="P",
         help="refine the largest part of what nnU-Net's CASE.npz beside a label gives at least this "
-        "probability of tumour, in place of the label",
+        "probability of tumour (default: refine the label)",
     )
     how.add_argument(
         "--refine-mm",

@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=200,
         metavar="N",
-        help="mixed cases; with --combine 0 leaves them out of the dataset (default: 200)",
+        help="mixed cases; 0, beside --combine: a dataset without any (default: 200)",
     )
     add_option(
         where,
@@ -97,12 +97,12 @@ def build_parser() -> argparse.ArgumentParser:
     folder(
         "--combine",
         help="DatasetNNN_Name or TaskNNN_Name to write: mixed cases, the real scans with their pseudo-labels "
-        "and a split. Pairs are then made within each side of the split",
+        "and a split. Pairs are then made within each side of the split (default: none)",
     )
     folder(
         "--stage1",
-        help="the junior's dataset: its cases are learnt from too (default: none). Give both stages the same "
-        "--seed: a case whose subject is on the other side here is left out",
+        help="the junior's dataset: its cases are learnt from too (default: none). Give both stages the "
+        "same --seed and --val-fraction: a case whose subject is on the other side here is left out",
     )
     add_option(
         senior,

@@ -114,10 +114,8 @@ TRAIN = [
     (["--minutes", "0"], "--minutes 0: needs more than 0"),
     (["--minutes", "inf"], "--minutes inf: needs more than 0"),
     (["--threads", "0"], "--threads 0: needs 1 or more"),
-    (["--preset", "paper", "--labels", "brats"], "--labels needs --preset diverse"),
+    (["--preset", "paper", "--nodules", "1"], "--nodules needs --preset diverse"),
     (["--min-volume", "500000"], "is above --max-volume"),
-    (["--location-prior", "{0}/map.nii.gz"], "--location-prior is for maps on one scan's grid"),
-    (["--shape-engine", "resector", "--shape", "noisy"], "resector"),
 ]
 
 

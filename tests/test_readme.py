@@ -142,13 +142,16 @@ def test_stage2_can_be_tried_as_printed(tmp_path: Path) -> None:
     block = block.replace("python ", f"{sys.executable} ")
     done = subprocess.run(["bash", "-ec", block], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((tmp_path / "nnUNet_raw/Dataset101_SynthTumour/imagesTrMix").iterdir())) == 12
-    assert (tmp_path / "nnUNet_raw/Dataset102_Senior/splits_final.json").is_file()
+    assert len(list((tmp_path / "nnUNet_raw/Dataset001_Try/imagesTrMix").iterdir())) == 12
+    assert (tmp_path / "nnUNet_raw/Dataset002_TrySenior/splits_final.json").is_file()
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "synthtumour/__main__"])
+PARTS = [f"pilot_network {part}" for part in ("train", "predict", "score")]
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *PARTS, "synthtumour.__main__"])
 def test_help_fits_a_terminal_of_80_columns(name: str) -> None:
-    command = [sys.executable, "-m", name.replace("/", ".")]
+    command = [sys.executable, "-m", *name.split()]
     environment = {**os.environ, "COLUMNS": "80"}
     done = subprocess.run([*command, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert max(map(len, done.stdout.splitlines())) <= 80

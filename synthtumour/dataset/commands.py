@@ -29,8 +29,9 @@ def next_commands(dataset: Dataset, has_split: bool, trainer: str = "") -> list[
             *trainers,
             f"nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity",
             *copy,
-            f"nnUNetv2_train {number} 3d_fullres 0{trainer}{best}",
-            f"nnUNetv2_predict -d {number} -i SCANS -o PREDICTIONS{trainer} -c 3d_fullres -f 0{checkpoint}",
+            f"nnUNetv2_train {number} 3d_fullres 0{trainer}{best} --npz",
+            f"nnUNetv2_predict -d {number} -i SCANS -o PREDICTIONS{trainer} -c 3d_fullres -f 0{checkpoint}"
+            " --save_probabilities",
         ]
     best, checkpoint = (" --valbest", " -chk model_best") if has_split else ("", "")
     copy = [f'cp {split} "$nnUNet_preprocessed"/{name}/splits_final.pkl'] if has_split else []

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from synthtumour.options.program import add_hidden_alias
-from synthtumour.options.tumours import preset_from
+from synthtumour.options.tumours import by_preset, preset_from
 from synthtumour.presets import CONTRASTS, Preset
 
 
@@ -19,7 +19,7 @@ def add_dataset_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="NAME",
         help="only these subjects or scans; the split stays that of the whole folder (for a leading dash: "
-        "--subjects=-NAME)",
+        "--subjects=-NAME; default: all)",
     )
     group.add_argument(
         "--variants", type=int, default=1, metavar="N", help="synthetic cases a scan (default: %(default)s)"
@@ -43,7 +43,8 @@ def add_dataset_options(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="P",
         help="how often a training case gets no tumour (with preset diverse, distractors only); 1 leaves all "
-        "as they are, for the trainer that draws tumours; default: the preset's",
+        "as they are, for the trainer that draws tumours "
+        f"{by_preset('tumour_free_probability')}",
     )
     group.add_argument(
         "--head-scale",
@@ -60,7 +61,7 @@ def add_dataset_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="CONTRAST",
         help="channels of every head beside FLAIR: t1, t1ce, t2, in CONTRAST.nii.gz beside each scan, on its "
-        "grid; they get the same tumours (preset diverse)",
+        "grid; they get the same tumours (preset diverse; default: FLAIR alone)",
     )
     add_hidden_alias(group, "--tumour-free-fraction", "--add-untouched", type=float)
     add_hidden_alias(group, "--tumour-free-probability", "--without-tumour", type=float)

@@ -72,14 +72,14 @@ def add_mixing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_refinement_options(parser: argparse.ArgumentParser) -> None:
-    """How pseudo-labels are refined by the scan's own contrast."""
-    group, usual = parser.add_argument_group("refinement of pseudo-labels"), Refinement()
+    """How labels are refined by the scan's own contrast."""
+    group, usual = parser.add_argument_group("refinement"), Refinement()
     add_option(
         group,
         "--refine",
         choices=("on", "off"),
         default="on",
-        help="let the scan's own contrast say where a pseudo-label ends (default: %(default)s)",
+        help="let the scan's own contrast say where a label ends (default: %(default)s)",
     )
     add_option(
         group,
@@ -105,8 +105,8 @@ def add_name_options(group: argparse._ArgumentGroup) -> None:
         group,
         "--image-name",
         metavar="NAME",
-        help="scans, named as for prompt_multi_tumor.py: '*_flair.nii*' (a folder without any such is read "
-        "by the usual names)",
+        help="scans, named as for prompt_multi_tumor.py: '*_flair.nii*' (default, and where no file is "
+        "called so: by the usual names)",
     )
     add_option(
         group,
@@ -134,8 +134,8 @@ def add_rare_mixing_options(group: argparse._ArgumentGroup) -> None:
         ("max_components", "N", "only the largest parts are kept"),
         ("max_hole_ml", "ML", "holes up to this size are filled"),
         ("min_volume_ml", "ML", "a smaller label is rejected"),
-        ("max_brain_fraction", "F", "a label that is more of the brain is rejected"),
-        ("max_outside_fraction", "F", "a label that lies more outside the brain is rejected"),
+        ("max_brain_fraction", "F", "a label that fills more of the brain is rejected"),
+        ("max_outside_fraction", "F", "a label with more of it outside the brain is rejected"),
         ("min_contrast", "C", "a label whose mean differs by less from its surroundings' is rejected"),
         ("min_confidence", "P", "a label of lower mean probability (nnU-Net's .npz beside it) is rejected"),
         ("min_logit", "L", "parts of lower mean logit (nnU-Net's .npz) are dropped before they are refined"),
@@ -147,7 +147,7 @@ def add_rare_mixing_options(group: argparse._ArgumentGroup) -> None:
             type=int if field == "max_components" else float,
             default=default,
             metavar=metavar,
-            help=f"{text} (default: {'any' if default is None else f'{default:g}'})",
+            help=f"{text} (default: {'no limit' if default is None else f'{default:g}'})",
         )
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from synthtumour.errors import require
 from synthtumour.options.mixing import add_option, add_refinement_options
 from synthtumour.options.program import add_any_brain_volume, add_program_options, rarely_needed, seed
 from synthtumour.options.runs import add_run_options
-from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options, preset_from
-from synthtumour.presets import Preset
+from synthtumour.options.tumours import add_rare_tumour_options, add_tumour_options
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +32,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.3,
         metavar="F",
-        help="beside --dataset or --real: so much is learnt from --healthy with new tumours "
+        help="beside --dataset or --real: part of the heads that come from --healthy, with new tumours "
         "(default: %(default)s)",
     )
     what.add_argument(
@@ -42,7 +40,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.1,
         metavar="F",
-        help="so many of the --healthy heads stay without a tumour (default: %(default)s)",
+        help="part of the --healthy heads that stay without a tumour (default: %(default)s)",
     )
     how = parser.add_argument_group("training")
     how.add_argument(
@@ -53,12 +51,17 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help="steps, of two heads each (default: %(default)s)",
     )
     how.add_argument(
-        "--minutes", type=float, metavar="M", help="in place of --iterations: as many steps as that takes"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="in place of --iterations: as many steps as fit (default: no limit)",
     )
     how.add_argument(
         "--seed", "-s", type=seed, default=0, help="same seed and threads, same weights (default: 0)"
     )
-    how.add_argument("--threads", type=int, metavar="N", help="of the processor (default: the usable cores)")
+    how.add_argument(
+        "--threads", type=int, metavar="N", help="threads to compute with (default: the usable cores)"
+    )
     how.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -66,15 +69,21 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help="auto: a GPU if there is one (default)",
     )
     how.add_argument(
-        "--init", type=Path, metavar="WEIGHTS", help="start from these weights; box: those of the package"
+        "--init",
+        type=Path,
+        metavar="WEIGHTS",
+        help="start from these weights; box: those of the package (default: from random ones)",
     )
     how.add_argument("--resume", action="store_true", help="carry on a training that was interrupted")
     how.add_argument("--overwrite", action="store_true", help="train anew where there are weights already")
     how.add_argument("--quiet", "-q", action="store_true", help="say only what went wrong")
-    add_tumour_options(parser)
+    add_tumour_options(parser, written=False)
     rare = rarely_needed(parser)
     rare.add_argument(
-        "--brain-masks", type=Path, metavar="FOLDER", help="brain masks of --dataset and --real: CASE.nii.gz"
+        "--brain-masks",
+        type=Path,
+        metavar="FOLDER",
+        help="brain masks of --dataset and --real: CASE.nii.gz (default: beside the scans)",
     )
     rare.add_argument(
         "--spacing",
@@ -89,19 +98,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not show the network the other side of the brain beside each side",
     )
-    add_rare_tumour_options(rare)
+    add_rare_tumour_options(rare, written=False)
     add_any_brain_volume(rare)
     add_program_options(parser)
-
-
-def pilot_preset_from(args: argparse.Namespace) -> Preset:
-    """The preset that is learnt from. Raises InputError for options of tumours that mean nothing here."""
-    require(
-        args.location_prior is None,
-        "--location-prior is for maps on one scan's grid, and the network learns on another; leave it out",
-    )
-    require(args.shape_engine == "formula", "--shape-engine resector is too slow to learn from; leave it out")
-    return preset_from(args)
 
 
 def add_predict_options(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +155,10 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
     add_run_options(parser, draws=False)
     rare = rarely_needed(parser)
     add_option(
-        rare, "--image-name", metavar="NAME", help="scans, named as for prompt_multi_tumor.py: '*_flair.nii*'"
+        rare,
+        "--image-name",
+        metavar="NAME",
+        help="scans, named as for prompt_multi_tumor.py: '*_flair.nii*' (default: by the usual names)",
     )
     add_any_brain_volume(rare)
 
@@ -176,13 +178,13 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
         "--tumour-free",
         type=Path,
         metavar="FOLDER",
-        help="predictions in tumour-free scans: their false tumour",
+        help="predictions in tumour-free scans: their false tumour (default: none)",
     )
     parser.add_argument(
         "--images",
         type=Path,
         metavar="FOLDER",
-        help="the scans of PREDICTIONS, for a FLAIR threshold beside it",
+        help="the scans of PREDICTIONS, for a FLAIR threshold beside it (default: none)",
     )
     parser.add_argument(
         "--brain-masks", type=Path, metavar="FOLDER", help="brain masks of --images (default: beside them)"

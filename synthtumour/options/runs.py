@@ -24,7 +24,8 @@ def add_run_options(parser: argparse.ArgumentParser, draws: bool = True) -> None
     group.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help="let the workers of a Dask cluster do it, whose scheduler is at this address (tcp://HOST:8786)",
+        help="let the workers of a Dask cluster do it, whose scheduler is at this address (tcp://HOST:8786; "
+        "default: processes on this machine)",
     )
     group.add_argument(
         "--shard",
@@ -48,7 +49,7 @@ def add_run_options(parser: argparse.ArgumentParser, draws: bool = True) -> None
         "--brain-mask",
         choices=(HDBET,),
         help="make the brain masks that are missing with HD-BET, once, beside the output (needs "
-        "requirements-hdbet.txt)",
+        "requirements-hdbet.txt; default: none are made)",
     )
     talk = group.add_mutually_exclusive_group()
     talk.add_argument(

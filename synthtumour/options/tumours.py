@@ -15,7 +15,7 @@ from synthtumour.presets import DEFAULT_PRESET, INFILTRATIVE, MIXED, PRESETS, SH
 DIVERSE = PRESETS["diverse"]
 
 
-def _by_preset(field: str) -> str:
+def by_preset(field: str) -> str:
     """What the presets have, the default one first: for --help."""
 
     def said(value: object) -> str:
@@ -32,8 +32,8 @@ def _by_preset(field: str) -> str:
     return f"(default: {first}{''.join(different)})"
 
 
-def add_tumour_options(parser: argparse.ArgumentParser) -> None:
-    """Those that most users need."""
+def add_tumour_options(parser: argparse.ArgumentParser, written: bool = True) -> None:
+    """Those that most users need; `written`: with those that say how cases become files."""
     group = parser.add_argument_group("tumours", "whatever a preset fixes can be overridden")
     group.add_argument(
         "--preset",
@@ -46,14 +46,14 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         "-miv",
         type=float,
         metavar="MM3",
-        help=f"smallest volume before noise and clipping {_by_preset('min_volume_mm3')}",
+        help=f"smallest volume before noise and clipping {by_preset('min_volume_mm3')}",
     )
     group.add_argument(
         "--max-volume",
         "-mav",
         type=float,
         metavar="MM3",
-        help=f"largest volume before noise and clipping {_by_preset('max_volume_mm3')}",
+        help=f"largest volume before noise and clipping {by_preset('max_volume_mm3')}",
     )
     group.add_argument(
         "--volumes-path",
@@ -66,21 +66,21 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         "--shape",
         choices=(*SHAPES, INFILTRATIVE),
         help=f"shape model; infiltrative, of preset diverse, grows through the scan's own tissue "
-        f"{_by_preset('shape')}",
+        f"{by_preset('shape')}",
     )
     group.add_argument(
         "--num-tumours",
         type=int,
         nargs="+",
         metavar="N",
-        help="how many tumours that do not merge: one number, or the least and the most "
-        f"{_by_preset('num_tumours')}",
+        help="how many tumours that do not merge: one number, or the least and the most (default: 1, in "
+        f"{DIVERSE.several_probability * 100:g} %% of cases 1 to {DIVERSE.num_tumours[1]}; paper: 1)",
     )
     group.add_argument(
         "--core-probability",
         type=float,
         metavar="P",
-        help=f"how often a tumour has a core, 0 to 1 {_by_preset('core_probability')}",
+        help=f"how often a tumour has a core, 0 to 1 {by_preset('core_probability')}",
     )
     group.add_argument(
         "--intensity-range",
@@ -88,13 +88,13 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="brightness of a tumour: robust standard deviations of tissue above the brain's median; with "
-        f"preset paper, multiples of the scan {_by_preset('intensity_range')}",
+        f"preset paper, multiples of the scan {by_preset('intensity_range')}",
     )
     group.add_argument(
         "--buffer-sigma",
         type=float,
         metavar="MM",
-        help=f"Gaussian sigma of the buffer layer round a tumour {_by_preset('buffer_sigma_mm')}",
+        help=f"Gaussian sigma of the buffer layer round a tumour {by_preset('buffer_sigma_mm')}",
     )
     group.add_argument(
         "--mass-effect",
@@ -105,37 +105,28 @@ def add_tumour_options(parser: argparse.ArgumentParser) -> None:
         "(preset diverse; default: none)",
     )
     group.add_argument(
-        "--labels",
-        choices=("whole", "brats"),
-        help="1 = tumour, or BraTS's values: 1 necrotic and other non-enhancing core, 2 oedema, 3 enhancing "
-        "(preset diverse; default: whole)",
-    )
-    group.add_argument(
         "--distractors",
         type=float,
         metavar="P",
         help="how often a scan gets unlabelled bright spots, bright cortex, bias and the like, 0 to 1 "
         f"(preset diverse; default: {DIVERSE.distractor_probability:g})",
     )
+    if not written:
+        parser.set_defaults(
+            labels=None, skull_strip=False, val_task=None, location_prior=None, shape_engine="formula"
+        )
+        return
+    group.add_argument(
+        "--labels",
+        choices=("whole", "brats"),
+        help="1 = tumour, or BraTS's values: 1 necrotic and other non-enhancing core, 2 oedema, 3 enhancing "
+        "(preset diverse; default: whole)",
+    )
     group.add_argument("--skull-strip", action="store_true", help="set everything outside the brain to zero")
 
 
-def add_rare_tumour_options(group: argparse._ArgumentGroup) -> None:
+def add_rare_tumour_options(group: argparse._ArgumentGroup, written: bool = True) -> None:
     """The others, for the group of what is rarely needed."""
-    group.add_argument(
-        "--val-task",
-        choices=(*VAL_TASKS, MIXED),
-        help="rule of the validation task: the scan brightened (scaled, the paper's), one intensity (flat), "
-        "bright shells about a dark inside (rings), or one of these for each case (mixed) "
-        f"{_by_preset('val_task')}",
-    )
-    group.add_argument(
-        "--location-prior",
-        type=Path,
-        metavar="PATH",
-        help="map on the scan's grid of how probable it is that a tumour starts at a voxel (default: the "
-        "scan's own tissue; paper: the brain)",
-    )
     group.add_argument(
         "--nodules",
         type=float,
@@ -156,6 +147,22 @@ def add_rare_tumour_options(group: argparse._ArgumentGroup) -> None:
         metavar="F",
         help="strength of texture in tumours, as a multiple of the preset's, 0 for none (preset diverse; "
         f"default: {DIVERSE.texture:g})",
+    )
+    if not written:
+        return
+    group.add_argument(
+        "--val-task",
+        choices=(*VAL_TASKS, MIXED),
+        help="rule of the validation task: the scan brightened (scaled, the paper's), one intensity (flat), "
+        "bright shells about a dark inside (rings), or one of these for each case (mixed) "
+        f"{by_preset('val_task')}",
+    )
+    group.add_argument(
+        "--location-prior",
+        type=Path,
+        metavar="PATH",
+        help="map on the scan's grid of how probable it is that a tumour starts at a voxel (default: the "
+        "scan's own tissue; paper: the brain)",
     )
     group.add_argument(
         "--shape-engine",

@@ -13,7 +13,7 @@ def test_next_commands_use_the_validation_task(tmp_path: Path) -> None:
     folder = tmp_path / "it's here" / "Dataset101_X"
     commands = "\n".join(next_commands(dataset_at(folder), has_split=True))
     assert "nnUNetv2_plan_and_preprocess -d 101 --verify_dataset_integrity" in commands
-    assert "nnUNetv2_train 101 3d_fullres 0 --val_best" in commands
+    assert "nnUNetv2_train 101 3d_fullres 0 --val_best --npz" in commands
     assert "-chk checkpoint_best.pth" in commands
     assert f"cp {shlex.quote(str(folder))[:-1]}/splits_final.json" in commands
     assert commands.index("plan_and_preprocess") < commands.index("cp ") < commands.index("nnUNetv2_train")

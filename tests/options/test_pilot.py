@@ -11,7 +11,7 @@ import pytest
 
 import pilot_network
 from synthtumour.errors import InputError
-from synthtumour.options.pilot import pilot_preset_from
+from synthtumour.options.tumours import preset_from
 from synthtumour.pilot.predict import Prediction
 from synthtumour.pilot.score import Scoring
 from synthtumour.pilot.train import PilotTraining
@@ -108,14 +108,13 @@ def test_refinement_can_be_left_out(asked: list[Any]) -> None:
 
 def test_tumours_are_those_of_the_other_scripts() -> None:
     def preset(*line: str) -> Any:
-        return pilot_preset_from(parsed("train", "j.pt", *line))
+        return preset_from(parsed("train", "j.pt", *line))
 
     assert preset() == PRESETS["diverse"]
     assert preset("--max-volume", "9000", "--nodules", "0").max_volume_mm3 == 9000
     for line, said in (
-        (("--location-prior", "map.nii.gz"), "--location-prior"),
-        (("--shape-engine", "resector", "--shape", "noisy"), "--shape-engine resector"),
         (("--preset", "paper", "--nodules", "0.5"), "--nodules needs --preset diverse"),
+        (("--min-volume", "9e5"), "is above --max-volume"),
     ):
         with pytest.raises(InputError, match=said):
             preset(*line)
@@ -135,6 +134,10 @@ def parsed(*line: str) -> argparse.Namespace:
         "predict j.pt --images I",
         "score P",
         "guess",
+        # what says how a case becomes a file means nothing to a network that draws its own
+        *(f"train j.pt --{option}" for option in ("skull-strip", "labels whole", "val-task flat")),
+        "train j.pt --location-prior map.nii.gz",
+        "train j.pt --shape-engine formula",
     ],
 )
 def test_what_does_not_parse_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
