@@ -66,20 +66,26 @@ def build_parser() -> argparse.ArgumentParser:
         help="centre of the (first) tumour in RAS mm (default: drawn from the brain)",
     )
     parser.add_argument(
-        "--record", type=Path, metavar="JSON", help="write every drawn and measured number here"
+        "--record",
+        type=Path,
+        metavar="JSON",
+        help="write every drawn and measured number here (default: nowhere)",
     )
     parser.add_argument(
         "--from-record",
         type=Path,
         metavar="FILE",
-        help="make the case of a --record JSON again, or with --case one of a Stage 1 manifest.csv",
+        help="make the case of a --record JSON again, or with --case one of a Stage 1 manifest.csv "
+        "(default: a new one)",
     )
-    parser.add_argument("--case", help="which case of the manifest.csv given to --from-record")
+    parser.add_argument(
+        "--case", help="which case of the manifest.csv given to --from-record (default: none; a JSON has one)"
+    )
     parser.add_argument(
         "--preview",
         type=Path,
         metavar="PNG",
-        help="write a picture: three planes; before, after, label outlined",
+        help="write a picture: three planes; before, after, label outlined (default: none)",
     )
     parser.add_argument(
         "--channel",
@@ -88,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar=("CONTRAST", "SCAN", "OUTPUT"),
         help="put the same tumours into another channel of this head, CONTRAST t1, t1ce or t2, on the scan's "
-        "grid (preset diverse; may be given more than once)",
+        "grid (preset diverse; may be given more than once; default: none)",
     )
     parser.add_argument("--quiet", "-q", action="store_true", help="say nothing unless something is wrong")
     add_program_options(parser)

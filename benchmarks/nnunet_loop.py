@@ -309,7 +309,9 @@ class NnunetLoop:
     def options(self) -> dict[str, dict[str, object]]:
         """What makes a run this run, for the junior and for the senior, beside what all engines have."""
         args = self.args
-        senior = {"without-stage1": args.without_stage1, "without-bias-field": args.without_bias_field}
+        senior = {"without-stage1": args.without_stage1}
+        if not args.without_bias_field:  # runs from before there was one do not say
+            senior["bias-field"] = True
         return {
             "junior": {
                 "setting": args.setting,

@@ -91,6 +91,20 @@ def test_every_option_is_explained(name: str) -> None:
     assert not missing
 
 
+def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    parts = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return [*parser._actions, *(a for p in parts for part in p.choices.values() for a in actions(part))]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_default_is_in_help(name: str) -> None:
+    """Of what takes a value: a flag is off, and what is required has none."""
+    shown = [a for a in actions(SCRIPTS[name]) if a.help != argparse.SUPPRESS]
+    chosen = [a for a in shown if a.option_strings and a.nargs != 0 and not a.required]
+    assert [a.option_strings[0] for a in chosen if "default" not in str(a.help)] == []
+    assert len(chosen) > 5
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_option_that_is_named_exists(document: Path) -> None:
     known = {n for parser in SCRIPTS.values() for names in options(parser) for n in names} | OTHERS

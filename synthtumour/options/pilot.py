@@ -16,8 +16,12 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.description = "Train a network on tumours that are drawn anew at every step, or on stored cases."
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="file of weights to write: junior.pt")
     what = parser.add_argument_group("what is learnt from")
-    _folders(what, "--healthy", "tumour-free scans, laid out as for prompt_multi_tumor.py")
-    _folders(what, "--dataset", "nnU-Net datasets of Stage 1 or 2; cases of the validation task are left out")
+    _folders(what, "--healthy", "tumour-free scans, laid out as for prompt_multi_tumor.py (default: none)")
+    _folders(
+        what,
+        "--dataset",
+        "nnU-Net datasets of Stage 1 or 2; cases of the validation task are left out (default: none)",
+    )
     what.add_argument(
         "--real",
         type=Path,
@@ -25,7 +29,8 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("IMAGES", "LABELS"),
-        help="folders of scans and of their labels or pseudo-labels; may be given several times",
+        help="folders of scans and of their labels or pseudo-labels; may be given several times "
+        "(default: none)",
     )
     what.add_argument(
         "--fresh-share",
@@ -114,7 +119,7 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
         help="what train wrote: junior.pt (default: the weights that come with the package)",
     )
     parser.add_argument(
-        "--weights", type=Path, nargs="+", default=[], metavar="WEIGHTS", help="the same as an option"
+        "--weights", type=Path, nargs="+", default=[], metavar="WEIGHTS", help="the same, as an option (default: the same)"
     )
     where = parser.add_argument_group("input and output")
     where.add_argument(

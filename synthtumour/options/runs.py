@@ -30,7 +30,8 @@ def add_run_options(parser: argparse.ArgumentParser, draws: bool = True) -> None
     group.add_argument(
         "--shard",
         metavar="I/N",
-        help="make part I of N, as a run of its own beside the others (docs/clusters.md); --finalise then",
+        help="make part I of N, as a run of its own beside the others (docs/clusters.md); --finalise then "
+        "(default: all of it)",
     )
     group.add_argument(
         "--finalise",

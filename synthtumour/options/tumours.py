@@ -112,9 +112,7 @@ def add_tumour_options(parser: argparse.ArgumentParser, written: bool = True) ->
         f"(preset diverse; default: {DIVERSE.distractor_probability:g})",
     )
     if not written:
-        parser.set_defaults(
-            labels=None, skull_strip=False, val_task=None, location_prior=None, shape_engine="formula"
-        )
+        parser.set_defaults(labels=None, skull_strip=False)
         return
     group.add_argument(
         "--labels",
@@ -149,6 +147,7 @@ def add_rare_tumour_options(group: argparse._ArgumentGroup, written: bool = True
         f"default: {DIVERSE.texture:g})",
     )
     if not written:
+        group.set_defaults(val_task=None, location_prior=None, shape_engine="formula")
         return
     group.add_argument(
         "--val-task",

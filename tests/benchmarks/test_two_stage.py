@@ -137,11 +137,24 @@ def test_which_trainer_a_network_of_nnunet_has(data: Path, capsys: pytest.Captur
     ):
         assert two_stage.main(nnunet(data, *options, "--dry-run")[2:]) == 0
         words = shlex.split(capsys.readouterr().out, comments=True)
-        used = {words[at + 1] for at, word in enumerate(words) if word == "-tr"}
-        assert used == {trainer, f"{trainer}BiasField"} and ("--without-tumour" in words) == without_tumour
+        assert trainers_in(words) == {("101", trainer), ("102", f"{trainer}BiasField")}
+        assert ("--without-tumour" in words) == without_tumour
         assert two_stage.main(nnunet(data, *options, "--without-bias-field", "--dry-run")[2:]) == 0
         words = shlex.split(capsys.readouterr().out, comments=True)
-        assert {words[at + 1] for at, word in enumerate(words) if word == "-tr"} == {trainer}
+        assert trainers_in(words) == {("101", trainer), ("102", trainer)}
+
+
+def trainers_in(words: list[str]) -> set[tuple[str, str]]:
+    """Dataset and trainer of each training and prediction that is printed."""
+    found, dataset = set(), ""
+    for at, word in enumerate(words):
+        if word.endswith("nnUNetv2_train"):
+            dataset = words[at + 1]
+        elif word == "-d":
+            dataset = words[at + 1]
+        elif word == "-tr":
+            found.add((dataset, words[at + 1]))
+    return found
 
 
 @pytest.mark.peer

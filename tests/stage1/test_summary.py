@@ -27,6 +27,7 @@ def test_stage_1_names_the_trainer(
     assert f"export nnUNet_extTrainer={ROOT / 'synthtumour' / 'nnunet_trainer'}\n" in said
     assert f"nnUNetv2_train 101 3d_fullres 0 -tr nnUNetTrainer{trainer} --val_best --npz\n" in said
     assert f"-o PREDICTIONS -tr nnUNetTrainer{trainer} -c" in said and "cp " not in said
+    assert "-chk checkpoint_best.pth --save_probabilities\n" in said
     for label in (output / "labelsTr").iterdir():
         drawn = array(label).any()
         assert drawn == label.name.endswith("val.nii.gz")
