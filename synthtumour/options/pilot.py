@@ -119,7 +119,12 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
         help="what train wrote: junior.pt (default: the weights that come with the package)",
     )
     parser.add_argument(
-        "--weights", type=Path, nargs="+", default=[], metavar="WEIGHTS", help="the same, as an option (default: the same)"
+        "--weights",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="WEIGHTS",
+        help="WEIGHTS as an option (default: those)",
     )
     where = parser.add_argument_group("input and output")
     where.add_argument(
