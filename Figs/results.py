@@ -43,9 +43,9 @@ def draw(points: Path, path: Path, panels: Mapping[str, Case]) -> None:
                 )
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-    points = rows[rows["usual"] == 1]  # the ends of the curves may be cut off
-    ax.set_xlim(-0.1, max(300, 2 * points["false_ml"].max()))
-    ax.set_ylim(min(0.4, points["dice"].min() - 0.05), max(0.9, points["dice"].max() + 0.03))
+    usual = rows[rows["usual"] == 1]  # the ends of the curves may be cut off
+    ax.set_xlim(-0.1, max(300, 2 * usual["false_ml"].max()))
+    ax.set_ylim(min(0.4, usual["dice"].min() - 0.05), max(0.9, usual["dice"].max() + 0.03))
     ax.set_xlabel("false tumour, ml per tumour-free scan", size=10)
     ax.set_ylabel("Dice, mean over scans of tumours", size=10)
     ax.tick_params(labelsize=9)

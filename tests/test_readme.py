@@ -71,14 +71,14 @@ OTHERS = {
 }
 
 
-def options(parser) -> list[list[str]]:
-    found = []
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found += [names for part in action.choices.values() for names in options(part)]
-        elif action.option_strings and action.dest not in ("help", "version"):
-            found.append(action.option_strings)
-    return found
+def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    parts = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return [*parser._actions, *(a for p in parts for part in p.choices.values() for a in actions(part))]
+
+
+def options(parser: argparse.ArgumentParser) -> list[list[str]]:
+    named = [a for a in actions(parser) if a.dest not in ("help", "version")]
+    return [list(a.option_strings) for a in named if a.option_strings]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -89,11 +89,6 @@ def test_every_option_is_explained(name: str) -> None:
         if not any(f"`{n}" in OPTIONS for n in names if n.startswith("--"))
     ]
     assert not missing
-
-
-def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    parts = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    return [*parser._actions, *(a for p in parts for part in p.choices.values() for a in actions(part))]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

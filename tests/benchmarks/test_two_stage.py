@@ -148,9 +148,7 @@ def trainers_in(words: list[str]) -> set[tuple[str, str]]:
     """Dataset and trainer of each training and prediction that is printed."""
     found, dataset = set(), ""
     for at, word in enumerate(words):
-        if word.endswith("nnUNetv2_train"):
-            dataset = words[at + 1]
-        elif word == "-d":
+        if word == "-d" or word.endswith("nnUNetv2_train"):
             dataset = words[at + 1]
         elif word == "-tr":
             found.add((dataset, words[at + 1]))

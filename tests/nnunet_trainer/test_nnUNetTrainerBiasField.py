@@ -18,8 +18,8 @@ import pickle
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as found
 
 made = found("{name}").get_training_transforms((40, 40, 40), 0.0, None, (0, 1, 2), False, [True])
-made = pickle.loads(pickle.dumps(made))
-print("gradients:", str([vars(t) for t in made.transforms]).count("BrightnessGradientAdditive"))
+names = [type(getattr(t, "transform", t)).__name__ for t in pickle.loads(pickle.dumps(made)).transforms]
+print("gradients:", names.count("BrightnessGradientAdditiveTransform"))
 """
 
 
